@@ -1,0 +1,72 @@
+#include <pybind11/eigen.h>
+#include <pybind11/numpy.h>
+
+#include <limits>
+
+#include "registry.hpp"
+#include "ufm/loss.hpp"
+#include "ufm/solve.hpp"
+#include "ufm/spectral.hpp"
+
+namespace py = pybind11;
+
+namespace ufm::python {
+namespace {
+
+// Class-by-class problem: every class is its own cluster.
+Problem ungrouped_problem(const Vector& counts, const Vector& class_weights) {
+  Problem problem;
+  const Index size = counts.size();
+  problem.count = counts;
+  problem.multiplicity = Vector::Ones(size);
+  problem.loss_weight = counts / counts.sum();
+  if (class_weights.size()) {
+    problem.loss_weight.array() *= class_weights.array();
+  }
+  problem.scale = Vector::Ones(size);
+  problem.offset = Vector::Zero(size);
+  problem.lambda_z = 1.0;  // not used by the loss: no cluster has two classes
+  problem.lambda_b = std::numeric_limits<double>::infinity();
+  validate(problem);
+  return problem;
+}
+
+py::tuple cross_entropy(const Matrix& z, const Vector& bias, const Vector& counts,
+                        const Vector& class_weights) {
+  LossState state;
+  Matrix gradient;
+  Vector gradient_bias;
+  {
+    const py::gil_scoped_release release;
+    const BlockLoss loss(ungrouped_problem(counts, class_weights));
+    const Vector root = counts.cwiseSqrt();
+    loss.evaluate(z * root.asDiagonal(), bias, state);
+    loss.gradient(state, gradient, gradient_bias);
+    gradient *= root.asDiagonal();
+  }
+  return py::make_tuple(state.value, std::move(gradient), std::move(gradient_bias));
+}
+
+}  // namespace
+
+void register_primitives(py::module_& module) {
+  module.def(
+      "svt",
+      [](const Matrix& x, double tau) {
+        const py::gil_scoped_release release;
+        return svt(x, tau).value;
+      },
+      py::arg("x"), py::arg("tau"));
+  module.def("singular_values", &singular_values, py::arg("x"),
+             py::call_guard<py::gil_scoped_release>());
+  module.def("operator_norm_bound", [](const Matrix& x) {
+    const py::gil_scoped_release release;
+    Monitor quiet;
+    const NormBound bound = operator_norm(x, quiet);
+    return std::make_pair(bound.estimate, bound.upper);
+  });
+  module.def("cross_entropy", &cross_entropy, py::arg("z"), py::arg("bias"), py::arg("counts"),
+             py::arg("class_weights"));
+}
+
+}  // namespace ufm::python

@@ -1,0 +1,45 @@
+// The duality gap. This is the only place that computes one; no solver certifies itself.
+#pragma once
+
+#include "ufm/loss.hpp"
+#include "ufm/monitor.hpp"
+#include "ufm/spectral.hpp"
+
+namespace ufm {
+
+// A point of the reduced problem.
+struct Point {
+  Matrix m;     // C x C, mean prediction matrix times D^(1/2) in cluster coordinates
+  Vector bias;  // sqrt(k_j) b_j
+};
+
+struct Certificate {
+  double primal = 0.0;
+  double dual = 0.0;
+  double relative_gap = 0.0;
+  double operator_norm = 0.0;  // upper bound of the norm of the loss gradient in X
+  NormBound between;           // the between-cluster part of that norm
+};
+
+// Certifies the exact problem at a point. nuclear_norm is an upper bound of ||M||_*.
+//
+// The dual point is P_s = T + s (P - T) with P the softmax of the logits, T the labels and
+// s = min(1, lambda_z / ||gradient||_2), which is always feasible. With an unregularised bias the
+// dual also demands that P - T balances to zero in every row; what rounding leaves of it is
+// charged to the dual value.
+Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
+                    double nuclear_norm, Monitor& monitor);
+
+// The same, after minimising over the bias where what the bias is short of its optimum would cost
+// a noticeable part of the tolerance. state must belong to the point; the point is not changed.
+Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
+                                 double nuclear_norm, double tol, Monitor& monitor);
+
+// (primal - dual) / |primal|, never negative.
+double relative_gap(double primal, double dual);
+
+// Value of the objective at a point whose loss state is given.
+double primal_value(const Problem& problem, const LossState& state, const Vector& bias,
+                    double nuclear_norm);
+
+}  // namespace ufm

@@ -1,0 +1,79 @@
+// Cross-entropy of a cluster-structured mean prediction matrix, with the within-cluster amplitudes
+// eliminated exactly.
+//
+// In cluster form the unknowns are M (C x C), the scaled bias bt_j = sqrt(k_j) b_j and one
+// amplitude alpha_i >= 0 per cluster. The logit of a class of cluster j in a column of cluster
+// i != j is
+//     L_ji = s_j (M_ji / sqrt(k_j k_i n_i) + b_j) + o_j,
+// and inside the own cluster, with d_i = s_i alpha_i / sqrt(n_i),
+//     L_ii - d_i / k_i (another class) and L_ii - d_i / k_i + d_i (the class itself).
+// Given M and b, d_i solves a one-dimensional monotone equation, so that
+//     F(M, b) = loss + lambda_z sum_i (k_i - 1) alpha_i
+// is a smooth convex function of M and b alone.
+#pragma once
+
+#include "ufm/problem.hpp"
+#include "ufm/types.hpp"
+
+namespace ufm {
+
+// Everything a gradient, a Hessian product or a certificate needs about one point (M, b).
+// Probabilities of wrong classes and own-class deficits are kept apart, never as 1 - p, so that
+// they stay accurate when they are tiny.
+struct LossState {
+  Matrix mass;       // mass_ji = k_j p_ji, the probability of cluster j != i; zero diagonal
+  Vector own_other;  // probability of the other classes of the own cluster
+  Vector rest;       // probability of all other clusters: the column sum of mass
+  Vector p_own;
+  Vector log_own;               // -log p_own
+  Vector mean_log;              // sum over wrong classes of p log(p / p_own)
+  Vector spread;                // d_i >= 0
+  double value = 0.0;           // F(M, b)
+  double amplitude_norm = 0.0;  // sum_i (k_i - 1) alpha_i
+
+  double deficit(Index i) const { return rest[i] + own_other[i]; }  // 1 - p_own
+};
+
+class BlockLoss {
+ public:
+  explicit BlockLoss(const Problem& problem);
+
+  const Problem& problem() const { return problem_; }
+
+  // Evaluates F at (m, scaled_bias).
+  void evaluate(const Matrix& m, const Vector& scaled_bias, LossState& state) const;
+
+  // Gradient of F in M and in the scaled bias (without the bias penalty).
+  void gradient(const LossState& state, Matrix& grad_m, Vector& grad_bias) const;
+
+  // Product of the Hessian of F with the direction (dm, dbias).
+  void hessian_product(const LossState& state, const Matrix& dm, const Vector& dbias,
+                       Matrix& product_m, Vector& product_bias) const;
+
+  // Diagonal of the Hessian of F, up to the small effect of the amplitudes.
+  void hessian_diagonal(const LossState& state, Matrix& diagonal_m, Vector& diagonal_bias) const;
+
+  // Per cluster, the singular value of the gradient on differences of its classes.
+  Vector amplitude_gradient(const LossState& state) const;
+
+  // alpha_i = d_i sqrt(n_i) / s_i
+  Vector amplitudes(const LossState& state) const;
+
+ private:
+  double evaluate_column(Index i, const Matrix& m, const Vector& scaled_bias,
+                         LossState& state) const;
+  double smoothing_term(Index i, const Matrix& m, const Vector& scaled_bias, double own_logit,
+                        double spread) const;
+
+  Problem problem_;
+  double num_classes_;
+  Vector row_scale_;       // s_j / sqrt(k_j)
+  Vector column_scale_;    // 1 / sqrt(k_i n_i)
+  Vector cluster_weight_;  // k_i pi_i
+};
+
+// Solves for the spread d >= 0 given log_others = log sum_{j != i} k_j exp(L_ji - L_ii), the
+// multiplicity k and the threshold ratio theta in (0, 1).
+double solve_spread(double log_others, double multiplicity, double theta);
+
+}  // namespace ufm

@@ -1,0 +1,62 @@
+// The convex unconstrained feature model, reduced exactly to clusters of identical classes.
+//
+//   min over Z (K x K) and b (K) of
+//     sum_k pi_k CE(s o (z_k + b) + o, t_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2
+//
+// pi_k is the loss weight of class k (w_k n_k / N), s and o are optional scales and offsets of the
+// logits, and t_k = (1 - epsilon) e_k + (epsilon / K) 1 is the optionally smoothed label.
+#pragma once
+
+#include <vector>
+
+#include "ufm/types.hpp"
+
+namespace ufm {
+
+// Optional departures from plain cross-entropy. Empty vectors mean scale 1 and offset 0.
+struct LossShape {
+  Vector scale;
+  Vector offset;
+  double smoothing = 0.0;
+};
+
+// A problem in cluster form. Every vector has one entry per cluster. A multiplicity may be any
+// real number >= 1: the continuum method uses clusters that hold a fractional number of classes.
+struct Problem {
+  Vector count;         // n_i, samples of each class of the cluster
+  Vector loss_weight;   // pi_i, loss weight of each class of the cluster
+  Vector multiplicity;  // k_i, classes in the cluster
+  Vector scale;         // s_i > 0, scale of the cluster's logits
+  Vector offset;        // o_i, offset of the cluster's logits
+  double smoothing = 0.0;
+  double lambda_z = 0.0;
+  double lambda_b = 0.0;  // 0: unregularised bias, infinity: no bias
+
+  Index size() const { return count.size(); }
+  bool has_bias() const;
+  double num_classes() const { return multiplicity.sum(); }
+
+  // Threshold ratio theta_i = lambda_z sqrt(n_i) / (pi_i s_i) + smoothing. The classes of a cluster
+  // with at least two members share one mean prediction exactly when theta_i >= 1.
+  double threshold_ratio(Index cluster) const;
+  bool amplitude_active(Index cluster) const;
+};
+
+// Checks the vectors' lengths, signs and finiteness; throws std::invalid_argument.
+void validate(const Problem& problem);
+
+// The exact grouping of classes into clusters. Clusters are ordered by falling count, then weight.
+struct Grouping {
+  std::vector<Index> cluster_of;      // one per class
+  std::vector<Index> representative;  // one class per cluster
+  Vector multiplicity;
+};
+
+// Groups classes that are equal in every key; each key has one value per class.
+Grouping group_classes(const std::vector<const double*>& keys, Index num_classes);
+
+// Builds the reduced problem of K classes. class_weights may be empty (all ones).
+Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
+                     double lambda_b, const LossShape& shape, Grouping& grouping);
+
+}  // namespace ufm

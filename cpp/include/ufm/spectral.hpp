@@ -1,0 +1,32 @@
+// Singular-value thresholding, the nuclear norm and a rigorous bound of the operator norm.
+#pragma once
+
+#include "ufm/linalg.hpp"
+#include "ufm/monitor.hpp"
+#include "ufm/types.hpp"
+
+namespace ufm {
+
+struct ThresholdedMatrix {
+  Matrix value;
+  double nuclear_norm = 0.0;  // of value
+  Index rank = 0;             // of value
+};
+
+// Proximal operator of tau ||.||_*: shrinks every singular value by tau, to zero at the least.
+ThresholdedMatrix svt(const Matrix& a, double tau);
+
+double nuclear_norm(const Matrix& a);
+
+struct NormBound {
+  double estimate = 0.0;  // a lower bound, accurate to several digits
+  double upper = 0.0;     // an upper bound up to rounding, proved by a Cholesky factorisation
+  Vector left;            // approximate singular vectors that belong to the estimate
+  Vector right;
+};
+
+// Bounds ||a||_2 without a singular value decomposition: a Lanczos estimate theta, then the
+// smallest sigma >= theta of a short list for which sigma^2 I - a^T a has a Cholesky factorisation.
+NormBound operator_norm(const Matrix& a, Monitor& monitor);
+
+}  // namespace ufm

@@ -1,0 +1,140 @@
+#include "ufm/certificate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ufm/bias.hpp"
+
+namespace ufm {
+namespace {
+
+// Entropy of column i of P_s for plain labels, from quantities that are accurate when small.
+double scaled_entropy(const LossState& state, Index i, double s) {
+  const double wrong = state.deficit(i);
+  if (!(wrong > 0.0) || !(s > 0.0)) {
+    return 0.0;
+  }
+  const double own = (1.0 - s) + s * state.p_own[i];
+  const double log_own = wrong < 0.5 ? std::log1p(-s * wrong) : std::log(own);
+  const double own_term = own > 0.0 ? -own * log_own : 0.0;
+  return own_term - s * wrong * std::log(s) - s * (state.mean_log[i] - wrong * state.log_own[i]);
+}
+
+// The same for smoothed labels, where P_s is not a multiple of P outside the own class.
+double smoothed_entropy(const Problem& problem, const LossState& state, Index i, double s) {
+  const double label = problem.smoothing / problem.num_classes();
+  const auto term = [](double classes, double probability) {
+    return probability > 0.0 ? -classes * probability * std::log(probability) : 0.0;
+  };
+  double entropy = 0.0;
+  for (Index j = 0; j < problem.size(); ++j) {
+    if (j != i) {
+      const double k = problem.multiplicity[j];
+      entropy += term(k, (1.0 - s) * label + s * state.mass(j, i) / k);
+    }
+  }
+  const double others = problem.multiplicity[i] - 1.0;
+  if (others > 0.0) {
+    entropy += term(others, (1.0 - s) * label + s * state.own_other[i] / others);
+  }
+  const double own_label = 1.0 - problem.smoothing + label;
+  return entropy + term(1.0, (1.0 - s) * own_label + s * state.p_own[i]);
+}
+
+// Inner product of P - T with the logit offsets in column i.
+double offset_term(const Problem& problem, const LossState& state, Index i) {
+  const double label = problem.smoothing / problem.num_classes();
+  double sum = 0.0;
+  for (Index j = 0; j < problem.size(); ++j) {
+    if (j != i) {
+      sum += (state.mass(j, i) - problem.multiplicity[j] * label) *
+             (problem.offset[j] - problem.offset[i]);
+    }
+  }
+  return sum;
+}
+
+double dual_value(const Problem& problem, const LossState& state, const Vector& bias_gradient,
+                  double s) {
+  const bool offsets = problem.offset.cwiseAbs().maxCoeff() > 0.0;
+  double dual = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    double column = problem.smoothing > 0.0 ? smoothed_entropy(problem, state, i, s)
+                                            : scaled_entropy(state, i, s);
+    if (offsets) {
+      column += s * offset_term(problem, state, i);
+    }
+    dual += problem.multiplicity[i] * problem.loss_weight[i] * column;
+  }
+  if (problem.has_bias()) {
+    if (problem.lambda_b > 0.0) {
+      dual -= s * s * bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
+    } else {
+      // Restoring the balance exactly moves at most this much probability, each unit of which
+      // changes the entropy by less than the largest |log p| of a double.
+      const double imbalance = (bias_gradient.array().abs() * problem.multiplicity.array().sqrt() /
+                                problem.scale.array())
+                                   .sum();
+      dual -= 750.0 * s * imbalance;
+    }
+  }
+  return dual;
+}
+
+}  // namespace
+
+double relative_gap(double primal, double dual) {
+  const double gap = (primal - dual) / std::max(std::abs(primal), 1e-300);
+  return std::isnan(gap) ? std::numeric_limits<double>::infinity() : std::max(gap, 0.0);
+}
+
+double primal_value(const Problem& problem, const LossState& state, const Vector& bias,
+                    double nuclear_norm) {
+  double value = state.value + problem.lambda_z * nuclear_norm;
+  if (problem.has_bias()) {
+    value += 0.5 * problem.lambda_b * bias.squaredNorm();
+  }
+  return value;
+}
+
+Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
+                    double nuclear_norm, Monitor& monitor) {
+  const Problem& problem = loss.problem();
+  Matrix gradient;
+  Vector bias_gradient;
+  loss.gradient(state, gradient, bias_gradient);
+  Certificate certificate;
+  certificate.between = operator_norm(gradient, monitor);
+  const double within = loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15);
+  certificate.operator_norm = std::max(certificate.between.upper, within);
+  const double s = certificate.operator_norm > problem.lambda_z
+                       ? problem.lambda_z / certificate.operator_norm
+                       : 1.0;
+  certificate.primal = primal_value(problem, state, bias, nuclear_norm);
+  certificate.dual = dual_value(problem, state, bias_gradient, s);
+  certificate.relative_gap = relative_gap(certificate.primal, certificate.dual);
+  return certificate;
+}
+
+Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
+                                 double nuclear_norm, double tol, Monitor& monitor) {
+  const Problem& problem = loss.problem();
+  if (problem.has_bias()) {
+    Matrix gradient;
+    Vector bias_gradient;
+    loss.gradient(state, gradient, bias_gradient);
+    bias_gradient += problem.lambda_b * point.bias;
+    const double cost = bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
+    const double primal = primal_value(problem, state, point.bias, nuclear_norm);
+    if (!(cost <= 0.01 * tol * primal)) {
+      Vector bias = point.bias;
+      LossState best;
+      minimise_bias(loss, point.m, bias, best, monitor);
+      return certify(loss, best, bias, nuclear_norm, monitor);
+    }
+  }
+  return certify(loss, state, point.bias, nuclear_norm, monitor);
+}
+
+}  // namespace ufm

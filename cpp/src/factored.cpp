@@ -1,0 +1,269 @@
+// Trust-region Newton on M = U V^T with penalty (lambda_z / 2) (||U||^2 + ||V||^2).
+//
+// With as many columns as rows every local minimum of the factored form is global. In these
+// coordinates the curvature is close to lambda_z in all directions, however small lambda_z is,
+// which is why the factored form needs few iterations where gradient steps in M need many.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "ufm/bias.hpp"
+#include "ufm/linalg.hpp"
+#include "ufm/solve.hpp"
+#include "ufm/trust_region.hpp"
+
+namespace ufm {
+namespace {
+
+using Map = Eigen::Map<Matrix>;
+using ConstMap = Eigen::Map<const Matrix>;
+
+class FactoredModel final : public SmoothModel {
+ public:
+  FactoredModel(const BlockLoss& loss, Index rank, const SolveOptions& options, Monitor& monitor)
+      : loss_(loss),
+        size_(loss.problem().size()),
+        rank_(rank),
+        has_bias_(loss.problem().has_bias()),
+        options_(options),
+        monitor_(monitor) {}
+
+  Index dimension() const { return 2 * size_ * rank_ + (has_bias_ ? size_ : 0); }
+
+  Vector pack(const Matrix& left, const Matrix& right, const Vector& bias) const {
+    Vector x(dimension());
+    x << left.reshaped(), right.reshaped(), (has_bias_ ? bias : Vector());
+    return x;
+  }
+
+  double trial_value(const Vector& x) override {
+    unpack(x, trial_.left, trial_.right, trial_.bias);
+    multiply(trial_.left, Transpose::no, trial_.right, Transpose::yes, 0.0, m_, monitor_);
+    loss_.evaluate(m_, trial_.bias, trial_.loss);
+    trial_.nuclear_norm = 0.5 * x.head(2 * size_ * rank_).squaredNorm();
+    return primal_value(loss_.problem(), trial_.loss, trial_.bias, trial_.nuclear_norm);
+  }
+
+  void accept_trial() override {
+    std::swap(trial_, current_);
+    loss_.gradient(current_.loss, gradient_m_, gradient_bias_);
+  }
+
+  void gradient(Vector& g) override {
+    g.resize(dimension());
+    Map left(g.data(), size_, rank_);
+    Map right(g.data() + size_ * rank_, size_, rank_);
+    multiply(gradient_m_, Transpose::no, current_.right, Transpose::no, 0.0, scratch_, monitor_);
+    left = scratch_ + lambda_z() * current_.left;
+    multiply(gradient_m_, Transpose::yes, current_.left, Transpose::no, 0.0, scratch_, monitor_);
+    right = scratch_ + lambda_z() * current_.right;
+    if (has_bias_) {
+      g.tail(size_) = gradient_bias_ + lambda_b() * current_.bias;
+    }
+  }
+
+  void hessian_product(const Vector& direction, Vector& product) override {
+    ++products_;
+    unpack(direction, left_, right_, bias_);
+    multiply(left_, Transpose::no, current_.right, Transpose::yes, 0.0, m_, monitor_);
+    multiply(current_.left, Transpose::no, right_, Transpose::yes, 1.0, m_, monitor_);
+    loss_.hessian_product(current_.loss, m_, bias_, product_m_, product_bias_);
+    product.resize(dimension());
+    Map left(product.data(), size_, rank_);
+    Map right(product.data() + size_ * rank_, size_, rank_);
+    multiply(product_m_, Transpose::no, current_.right, Transpose::no, 0.0, scratch_, monitor_);
+    multiply(gradient_m_, Transpose::no, right_, Transpose::no, 1.0, scratch_, monitor_);
+    left = scratch_ + lambda_z() * left_;
+    multiply(product_m_, Transpose::yes, current_.left, Transpose::no, 0.0, scratch_, monitor_);
+    multiply(gradient_m_, Transpose::yes, left_, Transpose::no, 1.0, scratch_, monitor_);
+    right = scratch_ + lambda_z() * right_;
+    if (has_bias_) {
+      product.tail(size_) = product_bias_ + lambda_b() * bias_;
+    }
+  }
+
+  // The factors' entries (U_il, V_il) in 2 x 2 blocks, coupled by G_ii. Where class i is active,
+  // G_ii is close to -lambda_z, so that equal changes of both entries meet curvature from the loss
+  // alone; a diagonal preconditioner misses that and needs many times the products when a
+  // threshold lies inside the counts.
+  void prepare_preconditioner() override {
+    loss_.hessian_diagonal(current_.loss, product_m_, bias_diagonal_);
+    multiply(product_m_, Transpose::no, current_.right.cwiseAbs2(), Transpose::no, 0.0, block_left_,
+             monitor_);
+    multiply(product_m_, Transpose::yes, current_.left.cwiseAbs2(), Transpose::no, 0.0,
+             block_right_, monitor_);
+    // Measured on real lists: 0.8 to 0.95 are alike, 0 and 0.999 take several times the products.
+    constexpr double below_singular = 0.9;
+    block_left_.array() += lambda_z();
+    block_right_.array() += lambda_z();
+    coupling_ = below_singular * gradient_m_.diagonal().cwiseMax(-lambda_z()).cwiseMin(lambda_z());
+    inverse_determinant_ =
+        ((block_left_.array() * block_right_.array()).colwise() - coupling_.array().square())
+            .inverse();
+    if (has_bias_) {
+      bias_diagonal_.array() += lambda_b() + 1e-12 * bias_diagonal_.maxCoeff() + 1e-300;
+    }
+  }
+
+  void precondition(const Vector& r, Vector& y) const override {
+    y.resize(r.size());
+    const ConstMap r_left(r.data(), size_, rank_);
+    const ConstMap r_right(r.data() + size_ * rank_, size_, rank_);
+    Map y_left(y.data(), size_, rank_);
+    Map y_right(y.data() + size_ * rank_, size_, rank_);
+    y_left = inverse_determinant_.array() * (block_right_.array() * r_left.array() -
+                                             r_right.array().colwise() * coupling_.array());
+    y_right = inverse_determinant_.array() * (block_left_.array() * r_right.array() -
+                                              r_left.array().colwise() * coupling_.array());
+    if (has_bias_) {
+      y.tail(size_) = r.tail(size_).cwiseQuotient(bias_diagonal_);
+    }
+  }
+
+  double squared_norm(const Vector& x) const override {
+    const ConstMap left(x.data(), size_, rank_);
+    const ConstMap right(x.data() + size_ * rank_, size_, rank_);
+    double sum = (block_left_.array() * left.array().square() +
+                  block_right_.array() * right.array().square() +
+                  (left.array() * right.array()).colwise() * (2.0 * coupling_.array()))
+                     .sum();
+    if (has_bias_) {
+      sum += x.tail(size_).cwiseAbs2().dot(bias_diagonal_);
+    }
+    return sum;
+  }
+
+  bool finished(int /*iteration*/, double value, double predicted_decrease) override {
+    ++iterations_;
+    if (predicted_decrease > 10.0 * options_.tol * std::abs(value)) {
+      monitor_.report(iterations_, value, std::numeric_limits<double>::quiet_NaN());
+      return false;
+    }
+    certify_current();
+    monitor_.report(iterations_, value, gap_);
+    if (gap_ > options_.tol) {
+      return false;
+    }
+    // Small problems go on for a few nearly free iterations, to the limits of double precision.
+    return size_ > small_problem || gap_ <= 1e-12 || ++refinements_ > 3;
+  }
+
+  void certify_current() {
+    certificate_ = certify_at_best_bias(loss_, result().point, current_.loss, current_.nuclear_norm,
+                                        options_.tol, monitor_);
+    gap_ = certificate_.relative_gap;
+  }
+
+  // Moves along the strongest direction that the dual constraint says is missing, into the
+  // weakest column; leaves a saddle point where plain Newton steps cannot.
+  Vector escape() {
+    const Vector strengths =
+        current_.left.colwise().norm().cwiseProduct(current_.right.colwise().norm());
+    Index weakest = 0;
+    strengths.minCoeff(&weakest);
+    const double push = 1e-3 * std::sqrt(std::max(strengths.maxCoeff(), 1.0));
+    Matrix left = current_.left;
+    Matrix right = current_.right;
+    left.col(weakest) += push * certificate_.between.left;
+    right.col(weakest) -= push * certificate_.between.right;
+    return pack(left, right, current_.bias);
+  }
+
+  double gap() const { return gap_; }
+  bool has_point() const { return current_.left.size() > 0; }
+
+  Iterate result() {
+    Iterate iterate;
+    multiply(current_.left, Transpose::no, current_.right, Transpose::yes, 0.0, iterate.point.m,
+             quiet_);
+    iterate.point.bias = current_.bias;
+    iterate.nuclear_norm = current_.nuclear_norm;
+    iterate.iterations = iterations_;
+    iterate.inner_iterations = products_;
+    return iterate;
+  }
+
+ private:
+  struct State {
+    Matrix left;
+    Matrix right;
+    Vector bias;
+    LossState loss;
+    double nuclear_norm = 0.0;
+  };
+
+  double lambda_z() const { return loss_.problem().lambda_z; }
+  double lambda_b() const { return loss_.problem().lambda_b; }
+
+  void unpack(const Vector& x, Matrix& left, Matrix& right, Vector& bias) const {
+    left = ConstMap(x.data(), size_, rank_);
+    right = ConstMap(x.data() + size_ * rank_, size_, rank_);
+    if (has_bias_) {
+      bias = x.tail(size_);
+    } else {
+      bias.setZero(size_);
+    }
+  }
+
+  const BlockLoss& loss_;
+  Index size_;
+  Index rank_;
+  bool has_bias_;
+  const SolveOptions& options_;
+  Monitor& monitor_;
+  Monitor quiet_;
+  State trial_;
+  State current_;
+  Matrix gradient_m_;
+  Vector gradient_bias_;
+  Certificate certificate_;
+  double gap_ = std::numeric_limits<double>::infinity();
+  int refinements_ = 0;
+  int iterations_ = 0;
+  int products_ = 0;
+  // Work space, kept to avoid allocations in the inner loop.
+  Matrix m_, left_, right_, product_m_, scratch_;
+  Vector bias_, product_bias_;
+  Matrix block_left_, block_right_, inverse_determinant_;
+  Vector coupling_, bias_diagonal_;
+};
+
+Status reason_of(TrustRegionEnd end) {
+  return end == TrustRegionEnd::iteration_limit ? Status::max_iterations : Status::numerical_error;
+}
+
+}  // namespace
+
+Iterate solve_factored(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
+  const FactoredStart start = balanced_start(loss, monitor);
+  FactoredModel model(loss, start.left.cols(), options, monitor);
+  Vector x = model.pack(start.left, start.right, start.bias);
+  TrustRegionOptions newton;
+  newton.max_iterations = options.max_iterations > 0 ? options.max_iterations : 500;
+  Status reason = Status::max_iterations;
+  try {
+    for (int attempt = 0; attempt < 5 && newton.max_iterations > 0; ++attempt) {
+      const TrustRegionResult result = trust_region(model, x, newton, monitor);
+      newton.max_iterations -= result.iterations;
+      reason = reason_of(result.end);
+      if (result.end != TrustRegionEnd::finished) {
+        model.certify_current();
+      }
+      if (model.gap() <= options.tol || result.end == TrustRegionEnd::not_finite) {
+        break;
+      }
+      x = model.escape();
+    }
+  } catch (const StopRequest& stop) {
+    if (!model.has_point()) {
+      throw;
+    }
+    reason = status_of(stop);
+  }
+  Iterate iterate = model.result();
+  iterate.reason = reason;
+  return iterate;
+}
+
+}  // namespace ufm

@@ -1,0 +1,207 @@
+#include "ufm/loss.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "ufm/kernels.hpp"
+
+namespace ufm {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+// log(1 + exp(x)) without overflow.
+double softplus(double x) {
+  return x > 0.0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x));
+}
+
+}  // namespace
+
+double solve_spread(double log_others, double k, double theta) {
+  // d = log1p((1 - theta) (exp(log_others + d / k) + k) / theta). The difference of the two sides
+  // is increasing and concave in d with slope at least 1 - 1/k, so Newton's method from the left
+  // converges monotonically; the start below is left of the root.
+  const double gain = (1.0 - theta) / theta;
+  const double constant = std::log1p(gain * k);
+  const double log_gain = std::log(gain) + log_others - constant;
+  // In units of the constant term: d = constant + softplus(log_gain + d / k).
+  double d = std::max(constant, 0.0);
+  for (int iteration = 0; iteration < 100; ++iteration) {
+    const double argument = log_gain + d / k;
+    const double right = constant + softplus(argument);
+    const double share = 1.0 / (1.0 + std::exp(-argument));
+    const double step = (right - d) / (1.0 - share / k);
+    d += step;
+    if (!(std::abs(step) > 1e-15 * (1.0 + d))) {
+      break;
+    }
+  }
+  return d;
+}
+
+BlockLoss::BlockLoss(const Problem& problem)
+    : problem_(problem),
+      num_classes_(problem.num_classes()),
+      row_scale_(problem.scale.array() / problem.multiplicity.array().sqrt()),
+      column_scale_((problem.multiplicity.array() * problem.count.array()).rsqrt()),
+      cluster_weight_(problem.multiplicity.cwiseProduct(problem.loss_weight)) {}
+
+double BlockLoss::smoothing_term(Index i, const Matrix& m, const Vector& bias, double own_logit,
+                                 double spread) const {
+  // -(epsilon / K) sum over wrong classes of their logit relative to the own class.
+  double sum = -(problem_.multiplicity[i] - 1.0) * spread;
+  for (Index j = 0; j < problem_.size(); ++j) {
+    if (j != i) {
+      const double logit =
+          row_scale_[j] * (m(j, i) * column_scale_[i] + bias[j]) + problem_.offset[j];
+      sum += problem_.multiplicity[j] * (logit - own_logit);
+    }
+  }
+  return -problem_.smoothing / num_classes_ * sum;
+}
+
+double BlockLoss::evaluate_column(Index i, const Matrix& m, const Vector& bias,
+                                  LossState& state) const {
+  const Index size = problem_.size();
+  const double k = problem_.multiplicity[i];
+  double* x = state.mass.col(i).data();
+  const double centre = row_scale_[i] * (m(i, i) * column_scale_[i] + bias[i]) + problem_.offset[i];
+  kernels::shifted_logits(size, m.col(i).data(), column_scale_[i], bias.data(), row_scale_.data(),
+                          problem_.offset.data(), centre, x);
+  x[i] = -infinity;
+  const double largest = size > 1 ? kernels::largest(size, x) : 0.0;
+  const kernels::ExponentialSums sums =
+      kernels::exponentials(size, problem_.multiplicity.data(), largest, x);
+  const double log_others = size > 1 ? largest + std::log(sums.sum) : -infinity;
+
+  const bool active = problem_.amplitude_active(i);
+  const double d = active ? solve_spread(log_others, k, problem_.threshold_ratio(i)) : 0.0;
+  const double own_shift = d * (1.0 - 1.0 / k);  // own logit relative to the cluster's mean
+
+  // Odds of the wrong classes against the own class, in logarithms.
+  const double log_cluster = k > 1.0 ? std::log(k - 1.0) - d : -infinity;
+  const double log_rest = log_others - own_shift;
+  const double top = std::max(log_cluster, log_rest);
+  const double log_odds =
+      std::isfinite(top) ? top + std::log(std::exp(log_cluster - top) + std::exp(log_rest - top))
+                         : top;
+  const double log_own = softplus(log_odds);
+  state.log_own[i] = log_own;
+  state.p_own[i] = std::exp(-log_own);
+  state.own_other[i] = std::exp(log_cluster - log_own);
+  state.spread[i] = d;
+  const double factor = size > 1 ? std::exp(largest - own_shift - log_own) : 0.0;
+  state.mass.col(i) *= factor;
+  state.rest[i] = factor * sums.sum;
+  state.mean_log[i] = factor * (sums.weighted - own_shift * sums.sum) - d * state.own_other[i];
+
+  double loss = log_own;
+  if (problem_.smoothing > 0.0) {
+    loss += smoothing_term(i, m, bias, centre + own_shift, d);
+  }
+  return loss;
+}
+
+void BlockLoss::evaluate(const Matrix& m, const Vector& bias, LossState& state) const {
+  const Index size = problem_.size();
+  state.mass.resize(size, size);
+  for (Vector* vector : {&state.own_other, &state.rest, &state.p_own, &state.log_own,
+                         &state.mean_log, &state.spread}) {
+    vector->resize(size);
+  }
+  double loss = 0.0;
+  double amplitude_norm = 0.0;
+  for (Index i = 0; i < size; ++i) {
+    loss += cluster_weight_[i] * evaluate_column(i, m, bias, state);
+    amplitude_norm += (problem_.multiplicity[i] - 1.0) * state.spread[i] *
+                      std::sqrt(problem_.count[i]) / problem_.scale[i];
+  }
+  state.amplitude_norm = amplitude_norm;
+  state.value = loss + problem_.lambda_z * amplitude_norm;
+}
+
+void BlockLoss::gradient(const LossState& state, Matrix& grad_m, Vector& grad_bias) const {
+  const Index size = problem_.size();
+  const double smooth = problem_.smoothing / num_classes_;
+  grad_m = state.mass;
+  for (Index i = 0; i < size; ++i) {
+    // Probabilities minus labels, summed over the classes of each cluster.
+    if (smooth > 0.0) {
+      grad_m.col(i) -= smooth * problem_.multiplicity;
+    }
+    grad_m(i, i) = -state.rest[i] + problem_.smoothing - smooth * problem_.multiplicity[i];
+  }
+  grad_bias.noalias() = grad_m * cluster_weight_;
+  grad_bias.array() *= row_scale_.array();
+  for (Index i = 0; i < size; ++i) {
+    grad_m.col(i).array() *= row_scale_.array() * (cluster_weight_[i] * column_scale_[i]);
+  }
+}
+
+void BlockLoss::hessian_product(const LossState& state, const Matrix& dm, const Vector& dbias,
+                                Matrix& product_m, Vector& product_bias) const {
+  const Index size = problem_.size();
+  product_m.resize(size, size);
+  product_bias.setZero(size);
+  for (Index i = 0; i < size; ++i) {
+    double* z = product_m.col(i).data();
+    const double* mass = state.mass.col(i).data();
+    const double centre = row_scale_[i] * (dm(i, i) * column_scale_[i] + dbias[i]);
+    const double z_sum = kernels::logit_changes(size, dm.col(i).data(), column_scale_[i],
+                                                dbias.data(), row_scale_.data(), centre, mass, z);
+    const double own = state.p_own[i];
+    const double other = state.own_other[i];
+    const double rest = state.rest[i];
+    const double kappa = 1.0 - 1.0 / problem_.multiplicity[i];
+    double d_spread = 0.0;
+    if (problem_.amplitude_active(i)) {
+      // The amplitude follows M and b so that its optimality equation keeps holding.
+      const double variance =
+          own * (kappa * kappa * rest + other) + rest * other * (1.0 - kappa) * (1.0 - kappa);
+      const double covariance = z_sum * (kappa * own - other / problem_.multiplicity[i]);
+      d_spread = variance > 0.0 ? covariance / variance : 0.0;
+    }
+    const double mean = z_sum - d_spread * (kappa * rest + other);
+    const double shift = d_spread * kappa + mean;
+    kernels::weigh_changes(size, mass, shift, z);
+    z[i] = -(z_sum - shift * rest);
+    product_bias += cluster_weight_[i] * product_m.col(i);
+    product_m.col(i).array() *= row_scale_.array() * (cluster_weight_[i] * column_scale_[i]);
+  }
+  product_bias.array() *= row_scale_.array();
+}
+
+void BlockLoss::hessian_diagonal(const LossState& state, Matrix& diagonal_m,
+                                 Vector& diagonal_bias) const {
+  const Index size = problem_.size();
+  const Eigen::ArrayXd row_square = row_scale_.array().square();
+  diagonal_m = (state.mass.array() * (1.0 - state.mass.array())).matrix();
+  for (Index i = 0; i < size; ++i) {
+    diagonal_m(i, i) = state.rest[i] * (1.0 - state.rest[i]);
+  }
+  diagonal_bias.noalias() = diagonal_m * cluster_weight_;
+  diagonal_bias.array() *= row_square;
+  for (Index i = 0; i < size; ++i) {
+    const double column = cluster_weight_[i] * column_scale_[i] * column_scale_[i];
+    diagonal_m.col(i).array() *= row_square * column;
+  }
+}
+
+Vector BlockLoss::amplitude_gradient(const LossState& state) const {
+  Vector result = Vector::Zero(problem_.size());
+  for (Index i = 0; i < problem_.size(); ++i) {
+    if (problem_.multiplicity[i] > 1.0) {
+      const double other = state.own_other[i] / (problem_.multiplicity[i] - 1.0);
+      result[i] = problem_.loss_weight[i] * problem_.scale[i] / std::sqrt(problem_.count[i]) *
+                  (state.deficit(i) - problem_.smoothing + other);
+    }
+  }
+  return result;
+}
+
+Vector BlockLoss::amplitudes(const LossState& state) const {
+  return state.spread.array() * problem_.count.array().sqrt() / problem_.scale.array();
+}
+
+}  // namespace ufm

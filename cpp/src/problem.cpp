@@ -1,0 +1,137 @@
+#include "ufm/problem.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+namespace ufm {
+namespace {
+
+void require(bool condition, const std::string& message) {
+  if (!condition) {
+    throw std::invalid_argument(message);
+  }
+}
+
+void require_positive(const Vector& values, const char* name, double lowest = 0.0) {
+  for (Index i = 0; i < values.size(); ++i) {
+    if (!(std::isfinite(values[i]) && values[i] > 0.0 && values[i] >= lowest)) {
+      throw std::invalid_argument(std::string(name) + " must be positive and finite, got " +
+                                  std::to_string(values[i]) + " at index " + std::to_string(i));
+    }
+  }
+}
+
+Vector gather(const Vector& values, const std::vector<Index>& indices, double otherwise) {
+  Vector result(static_cast<Index>(indices.size()));
+  for (Index i = 0; i < result.size(); ++i) {
+    result[i] = values.size() ? values[indices[static_cast<std::size_t>(i)]] : otherwise;
+  }
+  return result;
+}
+
+// Count, class weight, scale and offset of a class.
+using CompositeKey = std::array<double, 4>;
+
+// Sorts the values rather than the classes, which is fast when many classes share a value.
+template <typename Value>
+Grouping group_values(const std::vector<Value>& values) {
+  std::vector<Value> distinct = values;
+  std::sort(distinct.begin(), distinct.end(), std::greater<Value>());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
+  Grouping grouping;
+  grouping.cluster_of.resize(values.size());
+  grouping.representative.resize(distinct.size());
+  grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct.size()));
+  for (std::size_t k = values.size(); k-- > 0;) {
+    const auto place =
+        std::lower_bound(distinct.begin(), distinct.end(), values[k], std::greater<Value>());
+    const Index cluster = place - distinct.begin();
+    grouping.cluster_of[k] = cluster;
+    grouping.representative[static_cast<std::size_t>(cluster)] = static_cast<Index>(k);
+    grouping.multiplicity[cluster] += 1.0;
+  }
+  return grouping;
+}
+
+}  // namespace
+
+bool Problem::has_bias() const { return lambda_b < std::numeric_limits<double>::infinity(); }
+
+double Problem::threshold_ratio(Index i) const {
+  return lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing;
+}
+
+bool Problem::amplitude_active(Index i) const {
+  return multiplicity[i] > 1.0 && threshold_ratio(i) < 1.0;
+}
+
+void validate(const Problem& problem) {
+  const Index size = problem.size();
+  require(size > 0, "a problem needs at least one cluster");
+  require(problem.loss_weight.size() == size && problem.multiplicity.size() == size &&
+              problem.scale.size() == size && problem.offset.size() == size,
+          "the vectors of a problem differ in length");
+  require_positive(problem.count, "count");
+  require_positive(problem.loss_weight, "loss_weight");
+  require_positive(problem.multiplicity, "multiplicity", 1.0);
+  require_positive(problem.scale, "scale");
+  require(problem.offset.allFinite(), "offset must be finite");
+  require(std::isfinite(problem.lambda_z) && problem.lambda_z > 0.0,
+          "lambda_z must be positive and finite, got " + std::to_string(problem.lambda_z));
+  require(problem.lambda_b >= 0.0,
+          "lambda_b must be >= 0 or infinity, got " + std::to_string(problem.lambda_b));
+  require(problem.smoothing >= 0.0 && problem.smoothing < 1.0,
+          "smoothing must lie in [0, 1), got " + std::to_string(problem.smoothing));
+}
+
+Grouping group_classes(const std::vector<const double*>& keys, Index num_classes) {
+  if (keys.size() == 1) {
+    return group_values(std::vector<double>(keys[0], keys[0] + num_classes));
+  }
+  std::vector<CompositeKey> values(static_cast<std::size_t>(num_classes), CompositeKey{});
+  for (std::size_t part = 0; part < keys.size(); ++part) {
+    for (std::size_t k = 0; k < values.size(); ++k) {
+      values[k].at(part) = keys[part][k];
+    }
+  }
+  return group_values(values);
+}
+
+Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
+                     double lambda_b, const LossShape& shape, Grouping& grouping) {
+  const Index num_classes = counts.size();
+  require(num_classes > 0, "counts must hold at least one class");
+  require_positive(counts, "counts");
+  for (const Vector* optional : {&class_weights, &shape.scale, &shape.offset}) {
+    require(optional->size() == 0 || optional->size() == num_classes,
+            "class_weights, scale and offset must have one entry per class");
+  }
+  std::vector<const double*> keys{counts.data()};
+  for (const Vector* optional : {&class_weights, &shape.scale, &shape.offset}) {
+    if (optional->size()) {
+      keys.push_back(optional->data());
+    }
+  }
+  grouping = group_classes(keys, num_classes);
+
+  Problem problem;
+  problem.count = gather(counts, grouping.representative, 1.0);
+  problem.multiplicity = grouping.multiplicity;
+  problem.loss_weight =
+      gather(class_weights, grouping.representative, 1.0).cwiseProduct(problem.count) /
+      counts.sum();
+  problem.scale = gather(shape.scale, grouping.representative, 1.0);
+  problem.offset = gather(shape.offset, grouping.representative, 0.0);
+  problem.smoothing = shape.smoothing;
+  problem.lambda_z = lambda_z;
+  problem.lambda_b = lambda_b;
+  validate(problem);
+  return problem;
+}
+
+}  // namespace ufm

@@ -1,0 +1,131 @@
+#include "ufm/spectral.hpp"
+
+#include <Eigen/Eigenvalues>
+#include <Eigen/SVD>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace ufm {
+namespace {
+
+constexpr double epsilon = std::numeric_limits<double>::epsilon();
+
+// A fixed start with no special relation to any matrix: results are the same on every run.
+Vector start_vector(Index size) {
+  Vector v(size);
+  double angle = 0.5;
+  for (Index i = 0; i < size; ++i) {
+    angle = std::fmod(angle + 0.6180339887498949, 1.0);
+    v[i] = 0.5 + angle;
+    if (i % 2) {
+      v[i] = -v[i];
+    }
+  }
+  return v.normalized();
+}
+
+void orthogonalise(const Matrix& basis, Index columns, Vector& v) {
+  for (int pass = 0; pass < 2; ++pass) {
+    const Vector overlap = basis.leftCols(columns).transpose() * v;
+    v.noalias() -= basis.leftCols(columns) * overlap;
+  }
+}
+
+// Golub-Kahan-Lanczos bidiagonalisation with full reorthogonalisation.
+NormBound lanczos(const Matrix& a, Monitor& monitor) {
+  const Index steps = std::min<Index>(60, std::min(a.rows(), a.cols()));
+  Matrix left(a.rows(), steps);
+  Matrix right(a.cols(), steps);
+  Matrix bidiagonal = Matrix::Zero(steps, steps);
+  Vector v = start_vector(a.cols());
+  NormBound bound;
+  Index done = 0;
+  double beta = 0.0;
+  for (Index j = 0; j < steps; ++j) {
+    monitor.check();
+    right.col(j) = v;
+    Vector u = a * v;
+    if (j > 0) {
+      u -= beta * left.col(j - 1);
+      orthogonalise(left, j, u);
+    }
+    const double alpha = u.norm();
+    bidiagonal(j, j) = alpha;
+    done = j + 1;
+    left.col(j) = alpha > 0.0 ? Vector(u / alpha) : Vector::Zero(a.rows());
+    v.noalias() = a.transpose() * left.col(j);
+    v -= alpha * right.col(j);
+    orthogonalise(right, j + 1, v);
+    beta = v.norm();
+    const bool last = j + 1 == steps || !(beta > epsilon * bidiagonal.norm()) || alpha == 0.0;
+    if (last || j % 5 == 4) {
+      const Eigen::JacobiSVD<Matrix> small(bidiagonal.topLeftCorner(done, done),
+                                           Eigen::ComputeFullU | Eigen::ComputeFullV);
+      bound.estimate = small.singularValues()[0];
+      const double residual = beta * std::abs(small.matrixU()(done - 1, 0));
+      if (last || residual < 1e-10 * bound.estimate) {
+        bound.left = left.leftCols(done) * small.matrixU().col(0);
+        bound.right = right.leftCols(done) * small.matrixV().col(0);
+        break;
+      }
+    }
+    v /= beta;
+    bidiagonal(j, j + 1) = beta;
+  }
+  return bound;
+}
+
+NormBound small_norm(const Matrix& a) {
+  const Eigen::JacobiSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  NormBound bound;
+  bound.estimate = svd.singularValues()[0];
+  bound.upper = bound.estimate * (1.0 + 4.0 * static_cast<double>(a.rows() + a.cols()) * epsilon);
+  bound.left = svd.matrixU().col(0);
+  bound.right = svd.matrixV().col(0);
+  return bound;
+}
+
+}  // namespace
+
+ThresholdedMatrix svt(const Matrix& a, double tau) {
+  ThresholdedMatrix result;
+  const Svd svd = thin_svd(a);
+  const Vector shrunk = (svd.values.array() - tau).cwiseMax(0.0);
+  result.rank = (shrunk.array() > 0.0).count();
+  result.nuclear_norm = shrunk.sum();
+  result.value.noalias() = svd.left.leftCols(result.rank) * shrunk.head(result.rank).asDiagonal() *
+                           svd.right.leftCols(result.rank).transpose();
+  return result;
+}
+
+double nuclear_norm(const Matrix& a) { return a.size() ? singular_values(a).sum() : 0.0; }
+
+NormBound operator_norm(const Matrix& a, Monitor& monitor) {
+  if (std::min(a.rows(), a.cols()) <= 24) {
+    return small_norm(a);
+  }
+  NormBound bound = lanczos(a, monitor);
+  if (!(bound.estimate > 0.0)) {
+    bound.upper = a.norm();
+    return bound;
+  }
+  Matrix gram;
+  gram_lower(a, gram);
+  // Rounding in the Gram matrix and the factorisation stays below this fraction of sigma.
+  const double margin = 2.0 * static_cast<double>(a.cols()) * epsilon;
+  for (double excess : {1e-11, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0}) {
+    monitor.check();
+    const double sigma = bound.estimate * (1.0 + excess);
+    Matrix shifted = -gram;
+    shifted.diagonal().array() += sigma * sigma;
+    if (is_positive_definite(shifted)) {
+      bound.upper = sigma * (1.0 + margin);
+      return bound;
+    }
+  }
+  bound.upper = a.norm();
+  return bound;
+}
+
+}  // namespace ufm

@@ -1,0 +1,83 @@
+// The solvers on problems with known answers.
+#include "check.hpp"
+#include "problems.hpp"
+#include "ufm/solve.hpp"
+
+namespace ufm {
+namespace {
+
+ReducedSolution solve_by(const Problem& problem, Method method, double tol = 1e-9) {
+  Monitor quiet;
+  SolveOptions options;
+  options.tol = tol;
+  options.method = method;
+  return solve(problem, options, quiet);
+}
+
+}  // namespace
+
+UFM_TEST(minority_experiment_has_the_known_objectives) {
+  const double known[][2] = {{.0027, 1.4476487715},
+                             {.0033, 1.6204672721},
+                             {.0039, 1.7487329035},
+                             {.0051, 1.9412208896},
+                             {.0075, 2.1086694991}};
+  for (const auto& row : known) {
+    for (const Method method : {Method::factored, Method::proximal}) {
+      const ReducedSolution solution = solve_by(testing::minority_problem(row[0]), method);
+      EXPECT(solution.status == Status::converged);
+      EXPECT_NEAR(solution.certificate.primal, row[1], 2e-9);
+    }
+  }
+}
+
+UFM_TEST(minority_collapses_exactly_at_its_threshold) {
+  const double threshold = std::sqrt(100.0) / 3000.0;
+  const ReducedSolution below =
+      solve_by(testing::minority_problem(0.999 * threshold), Method::factored);
+  const ReducedSolution above =
+      solve_by(testing::minority_problem(1.001 * threshold), Method::factored);
+  EXPECT(below.amplitudes[1] > 0.0);
+  EXPECT(above.amplitudes[1] == 0.0);
+}
+
+UFM_TEST(methods_agree_with_every_option_switched_on) {
+  const Problem problem = testing::general_problem();
+  const ReducedSolution factored = solve_by(problem, Method::factored);
+  const ReducedSolution proximal = solve_by(problem, Method::proximal);
+  EXPECT(factored.status == Status::converged);
+  EXPECT(proximal.status == Status::converged);
+  EXPECT_NEAR(factored.certificate.primal, proximal.certificate.primal, 1e-8);
+  EXPECT(factored.certificate.dual <= proximal.certificate.primal + 1e-15);
+}
+
+UFM_TEST(invalid_problems_are_refused) {
+  Problem problem = testing::minority_problem(0.001);
+  problem.count[0] = -1.0;
+  bool refused = false;
+  try {
+    solve_by(problem, Method::factored);
+  } catch (const std::invalid_argument&) {
+    refused = true;
+  }
+  EXPECT(refused);
+}
+
+UFM_TEST(a_stop_request_returns_a_certified_iterate) {
+  class Impatient final : public Monitor {
+   public:
+    StopReason poll() override { return ++calls_ > 3 ? StopReason::time_limit : StopReason::none; }
+
+   private:
+    int calls_ = 0;
+  };
+  Impatient monitor;
+  SolveOptions options;
+  options.tol = 1e-12;
+  const ReducedSolution solution = solve(testing::minority_problem(0.0027), options, monitor);
+  EXPECT(solution.status == Status::time_limit || solution.status == Status::converged);
+  EXPECT(std::isfinite(solution.certificate.primal));
+  EXPECT(solution.certificate.dual <= solution.certificate.primal);
+}
+
+}  // namespace ufm

@@ -1,0 +1,65 @@
+// Thresholding and norms against definitions.
+#include "check.hpp"
+#include "ufm/spectral.hpp"
+
+namespace ufm {
+namespace {
+
+Matrix waves(Index rows, Index cols) {
+  Matrix a(rows, cols);
+  for (Index j = 0; j < rows; ++j) {
+    for (Index i = 0; i < cols; ++i) {
+      a(j, i) = std::sin(1.0 + 3.7 * static_cast<double>(j) + 1.3 * static_cast<double>(i * j)) +
+                (i == j ? 2.0 : 0.0);
+    }
+  }
+  return a;
+}
+
+}  // namespace
+
+UFM_TEST(svt_is_the_proximal_point) {
+  const Matrix a = waves(7, 5);
+  const double tau = 1.5;
+  const ThresholdedMatrix result = svt(a, tau);
+  // Optimality: (a - y) / tau is a subgradient of the nuclear norm at y.
+  const Matrix subgradient = (a - result.value) / tau;
+  EXPECT(singular_values(subgradient)[0] <= 1.0 + 1e-12);
+  EXPECT_NEAR(subgradient.cwiseProduct(result.value).sum(), nuclear_norm(result.value), 1e-11);
+  EXPECT_NEAR(result.nuclear_norm, nuclear_norm(result.value), 1e-11);
+  EXPECT(result.rank == (singular_values(a).array() > tau).count());
+}
+
+UFM_TEST(operator_norm_is_bracketed) {
+  Monitor quiet;
+  for (const Index size : {1, 5, 24, 25, 60, 130}) {
+    const Matrix a = waves(size, size);
+    const double exact = singular_values(a)[0];
+    const NormBound bound = operator_norm(a, quiet);
+    EXPECT(bound.estimate <= exact * (1.0 + 1e-13));
+    EXPECT(bound.upper >= exact * (1.0 - 1e-15));
+    EXPECT_NEAR(bound.upper, exact, 1e-7 * exact);
+    EXPECT_NEAR(bound.left.dot(a * bound.right), exact, 1e-6 * exact);
+  }
+}
+
+UFM_TEST(operator_norm_of_zero_is_zero) {
+  Monitor quiet;
+  EXPECT_NEAR(operator_norm(Matrix::Zero(3, 3), quiet).upper, 0.0, 0.0);
+  EXPECT_NEAR(operator_norm(Matrix::Zero(40, 40), quiet).upper, 0.0, 0.0);
+}
+
+UFM_TEST(products_agree_with_definitions) {
+  Monitor quiet;
+  const Matrix a = waves(6, 4);
+  const Matrix b = waves(6, 5);
+  Matrix result;
+  multiply(a, Transpose::yes, b, Transpose::no, 0.0, result, quiet);
+  EXPECT_NEAR((result - a.transpose() * b).norm(), 0.0, 1e-13);
+  multiply(a, Transpose::no, a, Transpose::yes, 0.0, result, quiet);
+  EXPECT_NEAR((result - a * a.transpose()).norm(), 0.0, 1e-12);
+  multiply(a, Transpose::no, a, Transpose::yes, -1.0, result, quiet);
+  EXPECT_NEAR(result.norm(), 0.0, 1e-12);
+}
+
+}  // namespace ufm

@@ -1,0 +1,54 @@
+"""Hands SciPy's LAPACK and BLAS to the compiled core, and limits their threads.
+
+Large products and singular value decompositions run several times faster in SciPy's OpenBLAS than
+in the portable build of Eigen. The functions are taken from the capsules that ``scipy.linalg``
+exports for Cython, so that only one thread pool exists. Loaded at the first solve that needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from ufm import _core
+
+_lock = Lock()
+_attempted = False
+
+
+def ensure_lapack() -> None:
+    """Load SciPy's LAPACK into the core once; without it the core keeps using Eigen."""
+    global _attempted
+    with _lock:
+        if _attempted:
+            return
+        try:
+            from scipy.linalg import cython_blas, cython_lapack
+
+            blas = cython_blas.__pyx_capi__
+            lapack = cython_lapack.__pyx_capi__
+            _core.set_lapack(blas["dgemm"], blas["dsyrk"], lapack["dpotrf"], lapack["dgesdd"])
+        except (ImportError, AttributeError, KeyError, RuntimeError):
+            # A SciPy with 64-bit integers or other signatures: Eigen is slower but right.
+            pass
+        _attempted = True
+
+
+def backend_name(num_clusters: int) -> str:
+    """Name of the linear algebra that a problem with this many clusters uses."""
+    if num_clusters >= _core.lapack_crossover and _core.has_lapack():
+        return "scipy lapack"
+    return "eigen"
+
+
+@contextmanager
+def limited_threads(threads: int | None) -> Iterator[None]:
+    """Limit the BLAS threads inside the block; ``None`` leaves them alone."""
+    if threads is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=threads, user_api="blas"):
+        yield

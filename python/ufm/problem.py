@@ -1,0 +1,119 @@
+"""Validation of what a user passes in: every check happens before any work."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def _vector(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":
+        if array.size and array.dtype.kind == "O":
+            try:
+                array = array.astype(np.float64)
+            except (TypeError, ValueError):
+                raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
+        elif array.size:
+            raise TypeError(
+                f"{name} must hold real numbers, got an array of dtype {array.dtype}: "
+                f"{values!r:.80}"
+            )
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _require_positive(name: str, array: FloatArray) -> None:
+    bad = ~(np.isfinite(array) & (array > 0))
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise ValueError(
+            f"{name} must be positive and finite, got {array[index]} at index {index}"
+        )
+
+
+def check_counts(counts: ArrayLike) -> FloatArray:
+    """Samples per class as a contiguous float array of shape (K,)."""
+    array = _vector("counts", counts)
+    if array.size == 0:
+        raise ValueError("counts must name at least one class, got an empty array")
+    _require_positive("counts", array)
+    if not math.isfinite(float(array.sum())):
+        raise ValueError("counts must have a finite sum")
+    return array
+
+
+def check_class_weights(class_weights: ArrayLike | None, num_classes: int) -> FloatArray | None:
+    """Loss weights per class of shape (K,), or None."""
+    if class_weights is None:
+        return None
+    array = _vector("class_weights", class_weights)
+    if array.shape != (num_classes,):
+        raise ValueError(
+            f"class_weights must have one entry per class, shape ({num_classes},), "
+            f"got shape {array.shape}"
+        )
+    _require_positive("class_weights", array)
+    return array
+
+
+def check_real(name: str, value: Any) -> float:
+    """A real number that is not NaN."""
+    if isinstance(value, (str, bytes, bool)):
+        raise TypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number, got {value!r:.80}") from None
+    if math.isnan(number):
+        raise ValueError(f"{name} must be a number, got nan")
+    return number
+
+
+def check_positive(name: str, value: Any) -> float:
+    """A positive, finite real number."""
+    number = check_real(name, value)
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"{name} must be positive and finite, got {number}")
+    return number
+
+
+def check_lambda_b(lambda_b: Any) -> float:
+    """Weight of the bias penalty: positive, 0 (unregularised bias) or infinity (no bias)."""
+    number = check_real("lambda_b", lambda_b)
+    if number < 0:
+        raise ValueError(
+            f"lambda_b must be positive, 0 (unregularised bias) or inf (no bias), got {number}"
+        )
+    return number
+
+
+def check_limit(name: str, value: Any) -> int | None:
+    """A positive integer, or None for no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a positive integer or None, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a positive integer or None, got {value!r:.80}") from None
+    if not 0 < number < 2**31:
+        raise ValueError(f"{name} must lie between 1 and 2147483647, got {number}")
+    return number
+
+
+def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r:.80}")
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r:.80}")
+    return value

@@ -1,0 +1,403 @@
+"""What a solve returns: :class:`Solution`, its :class:`Status` and its clusters."""
+
+from __future__ import annotations
+
+import enum
+import math
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufm import _core
+from ufm.problem import FloatArray, check_limit, check_positive
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+class Status(enum.Enum):
+    """How a solve ended."""
+
+    CONVERGED = "the relative duality gap is at most the tolerance"
+    MAX_ITERATIONS = "the iteration limit came before the tolerance was reached"
+    TIME_LIMIT = "the time limit came before the tolerance was reached"
+    INTERRUPTED = "stopped by the progress callback before the tolerance was reached"
+    NUMERICAL_ERROR = "no further progress was possible in double precision"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Classes with equal counts and weights, and what they share in the solution.
+
+    Attributes
+    ----------
+    count, class_weight : float
+        Samples and loss weight of each class of the cluster.
+    multiplicity : int
+        Number of classes.
+    threshold : float
+        lambda_z at and above which the classes share one mean prediction (Hong and Ling); NaN for
+        a single class.
+    collapsed : bool
+        Whether they do here.
+    own_logit, other_logit : float
+        Bias-free logit z_kk of a class for itself and z_jk for another class of the cluster (NaN
+        for a single class).
+    bias : float
+        b_k.
+    amplitude : float
+        Singular value of Z D^(1/2) on differences of classes of the cluster.
+    """
+
+    count: float
+    class_weight: float
+    multiplicity: int
+    threshold: float
+    collapsed: bool
+    own_logit: float
+    other_logit: float
+    bias: float
+    amplitude: float
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The mean prediction matrix by clusters: K x K entries told by C x C numbers.
+
+    Attributes
+    ----------
+    cluster_of : ndarray of shape (K,)
+        Cluster of each class.
+    own : ndarray of shape (C,)
+        z_kk of the classes of each cluster.
+    between : ndarray of shape (C, C)
+        Entry (i, j): z_lk for classes l of cluster i and k of cluster j, l != k.
+    """
+
+    cluster_of: IntArray
+    own: FloatArray
+    between: FloatArray
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution:
+    """Optimum of the unconstrained feature model with its certificate.
+
+    Made by :func:`ufm.solve`. Arrays follow the order of ``counts``. Nothing of size K x K is
+    held until ``Z`` is asked for.
+
+    Attributes
+    ----------
+    counts, lambda_z, lambda_b, class_weights, tol
+        The problem as it was given.
+    objective : float
+        Primal value at (Z, b).
+    dual_objective : float
+        Value of a feasible dual point: no (Z, b) has a smaller objective than this.
+    relative_gap : float
+        (objective - dual_objective) / objective, of the exact K-class problem.
+    status : Status
+        ``CONVERGED`` exactly when ``relative_gap <= tol``.
+    iterations, seconds, method, linear_algebra
+        What it took: iterations of the method, wall seconds, the method that ran ("closed form"
+        where Z is zero between clusters) and the linear algebra it used.
+    cluster_of : ndarray of shape (K,)
+        Cluster of each class; clusters are in order of falling count.
+    """
+
+    counts: FloatArray
+    lambda_z: float
+    lambda_b: float
+    class_weights: FloatArray | None
+    tol: float
+    cluster_of: IntArray
+    cluster_count: FloatArray
+    cluster_loss_weight: FloatArray
+    multiplicity: FloatArray
+    between: FloatArray = field(repr=False)
+    scaled_bias: FloatArray = field(repr=False)
+    amplitudes: FloatArray
+    objective: float
+    dual_objective: float
+    relative_gap: float
+    status: Status
+    iterations: int
+    seconds: float
+    method: str
+    linear_algebra: str
+
+    # ------------------------------------------------------------------ verdicts
+
+    @property
+    def converged(self) -> bool:
+        """Whether the certified gap is within the tolerance."""
+        return self.status is Status.CONVERGED
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self.counts.size)
+
+    @property
+    def num_clusters(self) -> int:
+        """Number of groups of classes with equal counts and weights."""
+        return int(self.cluster_count.size)
+
+    @cached_property
+    def collapsed(self) -> BoolArray:
+        """Shape (K,): the class shares its mean prediction with another class of its cluster."""
+        return self._cluster_collapsed[self.cluster_of]
+
+    @cached_property
+    def b(self) -> FloatArray:
+        """Bias, shape (K,)."""
+        return (self.scaled_bias / np.sqrt(self.multiplicity))[self.cluster_of]
+
+    # ------------------------------------------------------------------ mean predictions
+
+    @cached_property
+    def blocks(self) -> Blocks:
+        """Entries of Z by clusters, for any K."""
+        root_count = np.sqrt(self.cluster_count)
+        root_size = np.sqrt(self.multiplicity)
+        between = self.between / (root_size[:, None] * (root_size * root_count)[None, :])
+        inside = self.amplitudes / (self.multiplicity * root_count)
+        diagonal = np.diagonal(between) - inside
+        own = diagonal + self.amplitudes / root_count
+        between[np.diag_indices_from(between)] = diagonal
+        return Blocks(self.cluster_of, own, between)
+
+    @cached_property
+    def Z(self) -> FloatArray:
+        """Mean prediction matrix, shape (K, K); column k belongs to class k.
+
+        Raises
+        ------
+        MemoryError
+            If K x K doubles do not fit into the memory that is free.
+        """
+        size = self.num_classes
+        needed = 8 * size * size
+        if needed > _free_memory():
+            raise MemoryError(
+                f"Z of {size} x {size} entries needs {needed / 2**30:.1f} GiB; use blocks, "
+                "column(k) or entry(j, k) instead"
+            )
+        blocks = self.blocks
+        Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of[None, :]]
+        Z[np.diag_indices(size)] = blocks.own[self.cluster_of]
+        return Z
+
+    def column(self, k: int) -> FloatArray:
+        """Mean prediction z_k of class k, shape (K,)."""
+        k = self._class_index("k", k)
+        blocks = self.blocks
+        column: FloatArray = blocks.between[self.cluster_of, self.cluster_of[k]]
+        column[k] = blocks.own[self.cluster_of[k]]
+        return column
+
+    def entry(self, j: int, k: int) -> float:
+        """z_jk, the bias-free logit that class k's mean feature gives class j."""
+        j = self._class_index("j", j)
+        k = self._class_index("k", k)
+        blocks = self.blocks
+        if j == k:
+            return float(blocks.own[self.cluster_of[k]])
+        return float(blocks.between[self.cluster_of[j], self.cluster_of[k]])
+
+    @cached_property
+    def clusters(self) -> list[Cluster]:
+        """The clusters in order of falling count."""
+        blocks = self.blocks
+        bias = self.scaled_bias / np.sqrt(self.multiplicity)
+        total = float(self.counts.sum())
+        thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
+        result = []
+        for i in range(self.num_clusters):
+            several = self.multiplicity[i] > 1
+            result.append(
+                Cluster(
+                    count=float(self.cluster_count[i]),
+                    class_weight=float(
+                        self.cluster_loss_weight[i] * total / self.cluster_count[i]
+                    ),
+                    multiplicity=int(self.multiplicity[i]),
+                    threshold=float(thresholds[i]) if several else math.nan,
+                    collapsed=bool(self._cluster_collapsed[i]),
+                    own_logit=float(blocks.own[i]),
+                    other_logit=float(blocks.between[i, i]) if several else math.nan,
+                    bias=float(bias[i]),
+                    amplitude=float(self.amplitudes[i]) if several else 0.0,
+                )
+            )
+        return result
+
+    # ------------------------------------------------------------------ spectrum and factors
+
+    @cached_property
+    def singular_values(self) -> FloatArray:
+        """Singular values of Z D^(1/2), falling, with multiplicity; shape (K,)."""
+        if self.num_clusters >= _core.lapack_crossover:
+            from ufm._linalg import ensure_lapack
+
+            ensure_lapack()
+        between = _core.singular_values(self.between)
+        if not self._between_is_clean:
+            between[self._between_rank :] = 0.0
+        repeats = (self.multiplicity - 1).astype(np.int64)
+        values = np.concatenate([between, np.repeat(self.amplitudes, repeats)])
+        return np.sort(values)[::-1]
+
+    @cached_property
+    def rank(self) -> int:
+        """Rank of Z."""
+        active = self.amplitudes > 0
+        return self._between_rank + int((self.multiplicity[active] - 1).sum())
+
+    def factors(
+        self, dim: int | None = None, lambda_w: float | None = None, lambda_h: float | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Classifier and class-mean features of a network at the optimum.
+
+        With X = Z D^(1/2) = U S V^T, W = (lambda_h / lambda_w)^(1/4) U S^(1/2) and
+        H = (lambda_w / lambda_h)^(1/4) S^(1/2) V^T D^(-1/2), up to a common rotation.
+
+        Parameters
+        ----------
+        dim : int, optional
+            Feature dimension, at least the rank; the rank by default.
+        lambda_w, lambda_h : float, optional
+            Weights of ||W||^2 / 2 and ||H||^2 / 2, with lambda_w lambda_h = lambda_z^2. One
+            follows from the other; both are lambda_z by default.
+
+        Returns
+        -------
+        W : ndarray of shape (K, dim)
+            Classifier weights, row k for class k.
+        H : ndarray of shape (dim, K)
+            Feature means, column k for class k; ``W @ H`` is Z.
+
+        Raises
+        ------
+        ValueError
+            If dim is below the rank or the lambdas do not fit lambda_z.
+        MemoryError
+            If K x K doubles do not fit into memory.
+        """
+        lambda_w, lambda_h = self._factor_lambdas(lambda_w, lambda_h)
+        dim = check_limit("dim", dim)
+        rank = self.rank
+        if dim is not None and dim < rank:
+            raise ValueError(f"dim must be at least the rank {rank}, got {dim}")
+        width = rank if dim is None else dim
+        root = np.sqrt(self.counts)
+        U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
+        W = np.zeros((self.num_classes, width))
+        H = np.zeros((width, self.num_classes))
+        half = np.sqrt(S[:rank])
+        balance = (lambda_h / lambda_w) ** 0.25
+        W[:, :rank] = balance * U[:, :rank] * half
+        H[:rank] = half[:, None] * Vt[:rank] / (balance * root)
+        return W, H
+
+    # ------------------------------------------------------------------ text
+
+    def __repr__(self) -> str:
+        return (
+            f"<ufm.Solution {self.status.name}: K={self.num_classes} in {self.num_clusters} "
+            f"clusters, objective {self.objective:.8g}, relative gap {self.relative_gap:.1e} "
+            f"(tol {self.tol:.0e}), {self.method}, {self.seconds:.3g} s>"
+        )
+
+    def summary(self) -> str:
+        """A table of the problem, the certificate and the verdict per cluster."""
+        from ufm._summary import summary
+
+        return summary(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The scalars of the solution as plain Python values."""
+        return {
+            "K": self.num_classes,
+            "clusters": self.num_clusters,
+            "lambda_z": self.lambda_z,
+            "lambda_b": self.lambda_b,
+            "objective": self.objective,
+            "dual_objective": self.dual_objective,
+            "relative_gap": self.relative_gap,
+            "tol": self.tol,
+            "status": self.status.name,
+            "rank": self.rank,
+            "collapsed_classes": int(self.collapsed.sum()),
+            "iterations": self.iterations,
+            "seconds": self.seconds,
+            "method": self.method,
+            "linear_algebra": self.linear_algebra,
+        }
+
+    # ------------------------------------------------------------------ private
+
+    @property
+    def _cluster_collapsed(self) -> BoolArray:
+        return (self.multiplicity > 1) & (self.amplitudes == 0)
+
+    @property
+    def _between_is_clean(self) -> bool:
+        # The core leaves exact zeros behind in small problems only.
+        return self.num_clusters <= _core.small_problem
+
+    @cached_property
+    def _between_rank(self) -> int:
+        if self._between_is_clean:
+            values = _core.singular_values(self.between)
+            rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
+            return int((values > rounding).sum())
+        return int(
+            _core.between_rank(
+                self.cluster_count,
+                self.cluster_loss_weight,
+                self.multiplicity,
+                self.lambda_z,
+                self.lambda_b,
+                self.between,
+                self.scaled_bias,
+            )
+        )
+
+    def _class_index(self, name: str, index: int) -> int:
+        size = self.num_classes
+        if not -size <= index < size:
+            raise IndexError(f"{name} must be a class index below {size}, got {index}")
+        return index % size
+
+    def _factor_lambdas(
+        self, lambda_w: float | None, lambda_h: float | None
+    ) -> tuple[float, float]:
+        square = self.lambda_z**2
+        if lambda_w is None and lambda_h is None:
+            return self.lambda_z, self.lambda_z
+        if lambda_w is None:
+            lambda_h = check_positive("lambda_h", lambda_h)
+            return square / lambda_h, lambda_h
+        lambda_w = check_positive("lambda_w", lambda_w)
+        if lambda_h is None:
+            return lambda_w, square / lambda_w
+        lambda_h = check_positive("lambda_h", lambda_h)
+        if abs(lambda_w * lambda_h - square) > 1e-6 * square:
+            raise ValueError(
+                f"lambda_w * lambda_h must equal lambda_z**2 = {square:.6g}, "
+                f"got {lambda_w:.6g} * {lambda_h:.6g}"
+            )
+        return lambda_w, lambda_h
+
+
+def _free_memory() -> float:
+    """Bytes of physical memory that are free, infinity where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError, OSError):
+        return math.inf

@@ -1,0 +1,157 @@
+"""Solving the unconstrained feature model: :func:`solve`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ufm import _core
+from ufm._linalg import backend_name, ensure_lapack, limited_threads
+from ufm.problem import (
+    FloatArray,
+    check_choice,
+    check_class_weights,
+    check_counts,
+    check_lambda_b,
+    check_limit,
+    check_positive,
+)
+from ufm.solution import Solution, Status
+
+METHODS = ("auto", "proximal", "factored")
+
+_EMPTY: FloatArray = np.empty(0)
+
+
+def solve(
+    counts: ArrayLike,
+    lambda_z: float,
+    lambda_b: float,
+    *,
+    tol: float = 1e-6,
+    method: str = "auto",
+    class_weights: ArrayLike | None = None,
+    max_iterations: int | None = None,
+    threads: int | None = None,
+    time_limit: float | None = None,
+    progress: Callable[[int, float, float], Any] | None = None,
+) -> Solution:
+    """Solve the unconstrained feature model with a certificate of optimality.
+
+    Minimises, over the mean prediction matrix Z (K, K) and the bias b (K,),
+
+        sum_k pi_k CE(z_k + b, e_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2
+
+    with D = diag(counts), N = sum(counts), pi_k = class_weights[k] * counts[k] / N and z_k the
+    k-th **column** of Z. Classes that are alike are grouped exactly first, so that the cost
+    depends on the number of different counts, not on K.
+
+    Parameters
+    ----------
+    counts : array_like of shape (K,)
+        Samples per class; positive, integer or real.
+    lambda_z : float
+        Weight of the nuclear norm, sqrt(lambda_W lambda_H); positive.
+    lambda_b : float
+        Weight of the bias penalty; positive, ``0`` for an unregularised bias (the one with zero
+        mean is returned) or ``float("inf")`` for no bias.
+    tol : float
+        Relative duality gap (primal - dual) / primal of the exact K-class problem at which the
+        solve counts as converged.
+    method : {"auto", "factored", "proximal"}
+        "factored" is a trust-region Newton method on Z D^(1/2) = U V^T; "proximal" is accelerated
+        proximal gradient with singular-value thresholding; "auto" chooses.
+    class_weights : array_like of shape (K,), optional
+        Loss weight per class, used as given (not normalised).
+    max_iterations : int, optional
+        Limit on the iterations; the default depends on the method.
+    threads : int, optional
+        Limit on the threads of the linear algebra during the call.
+    time_limit : float, optional
+        Seconds after which the best iterate so far is certified and returned.
+    progress : callable, optional
+        Called as ``progress(iteration, objective, relative_gap)`` at most ten times a second,
+        with a NaN gap where none was computed. A true return value ends the solve with status
+        ``INTERRUPTED``; an exception propagates.
+
+    Returns
+    -------
+    Solution
+        The solution and its certificate. A solve that did not reach `tol` says so in ``status``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not allowed; the message names it.
+    KeyboardInterrupt
+        On Ctrl-C, within a fraction of a second.
+
+    Notes
+    -----
+    The model and its convex form are those of Hong and Ling, arXiv 2309.09725.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> solution = ufm.solve([500] * 5 + [100] * 5, lambda_z=0.0051, lambda_b=0.02)
+    >>> solution.status.name, int(solution.collapsed.sum())
+    ('CONVERGED', 5)
+    """
+    counts = check_counts(counts)
+    weights = check_class_weights(class_weights, counts.size)
+    lambda_z = check_positive("lambda_z", lambda_z)
+    lambda_b = check_lambda_b(lambda_b)
+    tol = check_positive("tol", tol)
+    method = check_choice("method", method, METHODS)
+    limit = check_limit("max_iterations", max_iterations)
+    threads = check_limit("threads", threads)
+    seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
+
+    start = time.perf_counter()
+    core_weights = _EMPTY if weights is None else weights
+    if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
+        ensure_lapack()
+    with limited_threads(threads):
+        core = _core.solve(
+            counts,
+            core_weights,
+            lambda_z,
+            lambda_b,
+            scale=_EMPTY,
+            offset=_EMPTY,
+            smoothing=0.0,
+            tol=tol,
+            method=method,
+            max_iterations=limit or 0,
+            time_limit=seconds,
+            progress=progress,
+        )
+    return Solution(
+        counts=counts,
+        lambda_z=lambda_z,
+        lambda_b=lambda_b,
+        class_weights=weights,
+        tol=tol,
+        cluster_of=core.cluster_of,
+        cluster_count=core.count,
+        cluster_loss_weight=core.loss_weight,
+        multiplicity=core.multiplicity,
+        between=core.m,
+        scaled_bias=core.scaled_bias,
+        amplitudes=core.amplitudes,
+        objective=core.objective,
+        dual_objective=core.dual_objective,
+        relative_gap=core.relative_gap,
+        status=Status[core.status],
+        iterations=core.iterations,
+        seconds=time.perf_counter() - start,
+        method=core.method,
+        linear_algebra=backend_name(core.count.size),
+    )

@@ -1,0 +1,1 @@
+"""What is known in closed form: thresholds and limits of the model."""

@@ -1,0 +1,1 @@
+"""Independent checks: they know the mathematics and nothing of the package under test."""

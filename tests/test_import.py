@@ -1,0 +1,40 @@
+"""`import ufm` is light, and every public name is there."""
+
+from __future__ import annotations
+
+import json
+
+import ufm
+
+HEAVY = ("scipy", "matplotlib", "click", "rich", "torch", "xarray", "pandas")
+
+SCRIPT = """
+import json, sys
+import ufm
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
+"""
+
+
+def test_import_is_light(run_python):
+    done = run_python(SCRIPT)
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)).isdisjoint(HEAVY)
+
+
+def test_public_names():
+    for name in (
+        "solve",
+        "Solution",
+        "Status",
+        "svt",
+        "cross_entropy",
+        "balanced_solution",
+        "thresholds",
+        "__version__",
+    ):
+        assert hasattr(ufm, name)
+        assert name in dir(ufm)
+
+
+def test_unknown_name_is_an_attribute_error():
+    assert not hasattr(ufm, "solv")

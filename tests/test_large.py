@@ -1,0 +1,107 @@
+"""Hundreds of thousands of classes in a few clusters: no K x K array is ever made."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+import ufm
+from oracles import grouped_oracle
+
+HUGE = (300_000, (100_000, 120_000, 80_000), (500.0, 60.0, 7.0))
+
+MEMORY_SCRIPT = """
+import json, resource, sys, tracemalloc
+import numpy as np
+import ufm
+ufm.solve([3, 2, 2], 0.01, 0.01)  # load everything that loads lazily
+counts = np.repeat([500.0, 60.0, 7.0], [100_000, 120_000, 80_000])
+unit = 1024 if sys.platform != "darwin" else 1
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+tracemalloc.start()
+solution = ufm.solve(counts, 1e-9, 0.01)
+column, entry, rank = solution.column(5), solution.entry(5, 299_999), solution.rank
+solution.clusters, solution.blocks, solution.collapsed, solution.summary(), repr(solution)
+traced = tracemalloc.get_traced_memory()[1]
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+print(json.dumps({"traced": traced, "resident": after - before, "status": solution.status.name}))
+"""
+
+
+def huge_counts() -> np.ndarray:
+    _, sizes, counts = HUGE
+    return np.random.default_rng(0).permutation(np.repeat(counts, sizes))
+
+
+def test_three_clusters_of_300_000_classes():
+    counts = huge_counts()
+    lambda_z = 0.5 * np.sqrt(7.0) / counts.sum()
+    solution = ufm.solve(counts, lambda_z, 0.01)
+    assert solution.converged
+    assert solution.seconds < 10.0
+    assert len(solution.clusters) == 3
+    assert solution.b.shape == solution.collapsed.shape == counts.shape
+    assert solution.rank == counts.size - 1
+    column = solution.column(17)
+    assert column.shape == counts.shape
+    assert abs(column.sum()) < 1e-9 * np.abs(column).sum()
+    for j in (0, 17, 299_999):
+        assert solution.entry(j, 17) == column[j]
+    assert column.argmax() == 17
+
+
+@pytest.mark.parametrize("lambda_b", [0.01, math.inf])
+@pytest.mark.parametrize("fraction", [1e-3, 0.5, 5.0])
+def test_gap_of_300_000_classes_is_what_it_claims(fraction, lambda_b):
+    """Three columns tell the whole solution; its gap is recomputed from them."""
+    _, sizes, counts = HUGE
+    classes = np.repeat(counts, sizes)
+    lambda_z = fraction * np.sqrt(7.0) / classes.sum()
+    solution = ufm.solve(classes, lambda_z, lambda_b)
+    assert solution.converged
+    first = np.array([0, sizes[0], sizes[0] + sizes[1]])
+    other = np.array([[solution.entry(j + 1, k) for k in first] for j in first])
+    blocks = grouped_oracle.Blocks(
+        np.array([solution.entry(k, k) for k in first]),
+        other,
+        solution.b[first],
+        np.array(counts),
+        np.array(sizes, dtype=float),
+    )
+    certificate = grouped_oracle.certificate(blocks, lambda_z, lambda_b)
+    assert solution.objective == pytest.approx(certificate.primal, rel=1e-10)
+    assert solution.relative_gap >= certificate.relative_gap - 1e-11
+    assert certificate.relative_gap <= 1e-6 + 1e-11
+
+
+def test_memory_stays_linear_in_the_number_of_classes(run_python):
+    pytest.importorskip("resource")
+    done = run_python(MEMORY_SCRIPT)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["status"] == "CONVERGED"
+    # 300,000 squared doubles are 720 GB; a hundred vectors of that length are 240 MB.
+    assert report["traced"] < 240e6
+    assert report["resident"] < 300e6
+
+
+def test_dense_matrix_that_cannot_fit_raises_with_advice():
+    solution = ufm.solve(huge_counts(), 1e-9, 0.01)
+    with pytest.raises(MemoryError, match=r"column|entry|blocks"):
+        _ = solution.Z
+    assert solution.entry(0, 0) > 0  # the solution remains usable
+
+
+@pytest.mark.parametrize("call", ["factors", "singular_values"])
+def test_other_dense_results_answer_or_refuse(call):
+    """Whatever would be K x K must refuse as Z does, never exhaust the memory."""
+    solution = ufm.solve(huge_counts(), 1e-9, 0.01)
+    try:
+        value = getattr(solution, call)
+        if callable(value):
+            value()
+    except MemoryError as error:
+        assert str(error)

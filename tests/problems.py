@@ -67,7 +67,10 @@ def assert_certified(
     if problem.lambda_b == math.inf:
         assert not b.any()
     certificate = certify(problem, solution)
-    assert solution.objective == _close(certificate.primal)
+    # Large problems may report an upper bound of the nuclear norm: never less than the truth, and
+    # the same to eight digits.
+    assert solution.objective >= certificate.primal * (1 - 1e-11)
+    assert solution.objective <= certificate.primal * (1 + 1e-8) + 1e-300
     assert solution.dual_objective <= solution.objective * (1 + ROUNDING)
     assert solution.relative_gap >= certificate.relative_gap - rounding_of_gap(problem, certificate)
     assert solution.converged == (solution.status is ufm.Status.CONVERGED)
@@ -93,12 +96,6 @@ def rounding_of_gap(problem: Problem, certificate: Certificate) -> float:
         return ROUNDING
     noise = len(problem.counts) * (10 * np.finfo(float).eps) ** 2 / (2 * problem.lambda_b)
     return float(ROUNDING + noise / max(certificate.primal, 1e-300))
-
-
-def _close(value: float) -> Any:
-    import pytest
-
-    return pytest.approx(value, rel=1e-11, abs=1e-300)
 
 
 @st.composite

@@ -34,6 +34,9 @@ Method parse_method(const std::string& name) {
   if (name == "factored") {
     return Method::factored;
   }
+  if (name == "continuum") {
+    return Method::continuum;
+  }
   throw std::invalid_argument("unknown method '" + name + "'");
 }
 
@@ -81,9 +84,8 @@ py::array_t<Index> cluster_of(const CoreSolution& solution) {
   return py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
 }
 
-Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
-                            const Vector& multiplicity, double lambda_z, double lambda_b,
-                            const Matrix& m, const Vector& scaled_bias) {
+Problem reduced_problem(const Vector& count, const Vector& loss_weight, const Vector& multiplicity,
+                        double lambda_z, double lambda_b) {
   Problem problem;
   problem.count = count;
   problem.loss_weight = loss_weight;
@@ -92,7 +94,45 @@ Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
   problem.offset = Vector::Zero(count.size());
   problem.lambda_z = lambda_z;
   problem.lambda_b = lambda_b;
-  return between_rank(problem, {m, scaled_bias});
+  validate(problem);
+  return problem;
+}
+
+Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
+                            const Vector& multiplicity, double lambda_z, double lambda_b,
+                            const Matrix& m, const Vector& scaled_bias) {
+  return between_rank(reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b),
+                      {m, scaled_bias});
+}
+
+CoreSolution solve_reduced(const Vector& count, const Vector& loss_weight,
+                           const Vector& multiplicity, double lambda_z, double lambda_b, double tol,
+                           const std::string& method) {
+  CoreSolution solution;
+  const py::gil_scoped_release release;
+  Monitor quiet;
+  SolveOptions options;
+  options.tol = tol;
+  options.method = parse_method(method);
+  solution.problem = reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b);
+  solution.reduced = solve(solution.problem, options, quiet);
+  return solution;
+}
+
+py::tuple certify_reduced(const Vector& count, const Vector& loss_weight,
+                          const Vector& multiplicity, double lambda_z, double lambda_b,
+                          const Matrix& m, const Vector& scaled_bias, double norm) {
+  Certificate certificate;
+  {
+    const py::gil_scoped_release release;
+    Monitor quiet;
+    const BlockLoss loss(reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b));
+    LossState state;
+    loss.evaluate(m, scaled_bias, state);
+    certificate = certify(loss, state, scaled_bias, norm, quiet);
+  }
+  return py::make_tuple(certificate.primal, certificate.dual, certificate.relative_gap,
+                        certificate.operator_norm);
 }
 
 // Whether at least limit different (count, weight) pairs occur; stops at the limit.
@@ -135,6 +175,14 @@ void register_solver(py::module_& module) {
       .def_property_readonly("multiplicity",
                              [](const CoreSolution& s) { return s.problem.multiplicity; })
       .def_property_readonly("m", [](const CoreSolution& s) { return s.reduced.point.m; })
+      .def_property_readonly("structured",
+                             [](const CoreSolution& s) -> py::object {
+                               const StructuredMatrix& m = s.reduced.structured;
+                               if (m.empty()) {
+                                 return py::none();
+                               }
+                               return py::make_tuple(m.diagonal, m.left, m.right);
+                             })
       .def_property_readonly("scaled_bias",
                              [](const CoreSolution& s) { return s.reduced.point.bias; })
       .def_property_readonly("amplitudes",
@@ -156,6 +204,7 @@ void register_solver(py::module_& module) {
                              [](const CoreSolution& s) { return s.reduced.iterations; })
       .def_property_readonly("inner_iterations",
                              [](const CoreSolution& s) { return s.reduced.inner_iterations; })
+      .def_property_readonly("num_nodes", [](const CoreSolution& s) { return s.reduced.num_nodes; })
       .def_property_readonly("method", [](const CoreSolution& s) { return s.reduced.method; });
 
   module.attr("small_problem") = small_problem;
@@ -166,6 +215,13 @@ void register_solver(py::module_& module) {
   module.def("between_rank", &rank_between_clusters, py::arg("count"), py::arg("loss_weight"),
              py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
              py::arg("scaled_bias"), py::call_guard<py::gil_scoped_release>());
+  module.def("solve_reduced", &solve_reduced, py::arg("count"), py::arg("loss_weight"),
+             py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("tol"),
+             py::arg("method"), "Solve a problem given by clusters, with real multiplicities.");
+  module.def("certify_reduced", &certify_reduced, py::arg("count"), py::arg("loss_weight"),
+             py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
+             py::arg("scaled_bias"), py::arg("nuclear_norm"),
+             "Primal, dual, relative gap and norm bound at a point given by clusters.");
   module.def("has_distinct", &has_distinct, py::arg("counts"), py::arg("class_weights"),
              py::arg("limit"), py::call_guard<py::gil_scoped_release>());
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),

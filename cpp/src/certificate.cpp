@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "ufm/bias.hpp"
 
@@ -86,7 +87,9 @@ double dual_value(const Problem& problem, const LossState& state, const Vector& 
 
 double relative_gap(double primal, double dual) {
   const double gap = (primal - dual) / std::max(std::abs(primal), 1e-300);
-  return std::isnan(gap) ? std::numeric_limits<double>::infinity() : std::max(gap, 0.0);
+  // A dual value above the primal one by more than rounding proves that one of them is wrong.
+  const bool trustworthy = gap > -1e-10;
+  return trustworthy ? std::max(gap, 0.0) : std::numeric_limits<double>::infinity();
 }
 
 double primal_value(const Problem& problem, const LossState& state, const Vector& bias,
@@ -98,14 +101,12 @@ double primal_value(const Problem& problem, const LossState& state, const Vector
   return value;
 }
 
-Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
-                    double nuclear_norm, Monitor& monitor) {
+Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, const Vector& bias,
+                               const Vector& bias_gradient, double nuclear_norm,
+                               NormBound between) {
   const Problem& problem = loss.problem();
-  Matrix gradient;
-  Vector bias_gradient;
-  loss.gradient(state, gradient, bias_gradient);
   Certificate certificate;
-  certificate.between = operator_norm(gradient, monitor);
+  certificate.between = std::move(between);
   const double within = loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15);
   certificate.operator_norm = std::max(certificate.between.upper, within);
   const double s = certificate.operator_norm > problem.lambda_z
@@ -115,6 +116,15 @@ Certificate certify(const BlockLoss& loss, const LossState& state, const Vector&
   certificate.dual = dual_value(problem, state, bias_gradient, s);
   certificate.relative_gap = relative_gap(certificate.primal, certificate.dual);
   return certificate;
+}
+
+Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
+                    double nuclear_norm, Monitor& monitor) {
+  Matrix gradient;
+  Vector bias_gradient;
+  loss.gradient(state, gradient, bias_gradient);
+  return certify_from_parts(loss, state, bias, bias_gradient, nuclear_norm,
+                            operator_norm(gradient, monitor));
 }
 
 Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
@@ -135,6 +145,24 @@ Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, cons
     }
   }
   return certify(loss, state, point.bias, nuclear_norm, monitor);
+}
+
+CertifiedPoint certify_best(const BlockLoss& loss, Point point, double nuclear_norm, double tol,
+                            bool always_polish, Monitor& monitor) {
+  CertifiedPoint given;
+  given.point = std::move(point);
+  given.nuclear_norm = nuclear_norm;
+  loss.evaluate(given.point.m, given.point.bias, given.state);
+  given.certificate = certify(loss, given.state, given.point.bias, nuclear_norm, monitor);
+  const bool enough = !always_polish && given.certificate.relative_gap <= tol;
+  if (!loss.problem().has_bias() || enough) {
+    return given;
+  }
+  CertifiedPoint best = given;
+  minimise_bias(loss, best.point.m, best.point.bias, best.state, monitor);
+  best.certificate = certify(loss, best.state, best.point.bias, nuclear_norm, monitor);
+  const bool better = best.certificate.relative_gap <= given.certificate.relative_gap;
+  return better ? best : given;
 }
 
 }  // namespace ufm

@@ -235,8 +235,8 @@ Status reason_of(TrustRegionEnd end) {
 
 }  // namespace
 
-Iterate solve_factored(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
-  const FactoredStart start = balanced_start(loss, monitor);
+Iterate solve_factored(const BlockLoss& loss, const FactoredStart& start,
+                       const SolveOptions& options, Monitor& monitor) {
   FactoredModel model(loss, start.left.cols(), options, monitor);
   Vector x = model.pack(start.left, start.right, start.bias);
   TrustRegionOptions newton;

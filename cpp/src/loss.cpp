@@ -47,27 +47,27 @@ BlockLoss::BlockLoss(const Problem& problem)
       column_scale_((problem.multiplicity.array() * problem.count.array()).rsqrt()),
       cluster_weight_(problem.multiplicity.cwiseProduct(problem.loss_weight)) {}
 
-double BlockLoss::smoothing_term(Index i, const Matrix& m, const Vector& bias, double own_logit,
-                                 double spread) const {
+double BlockLoss::smoothing_term(Index i, const double* m_column, const Vector& bias,
+                                 double own_logit, double spread) const {
   // -(epsilon / K) sum over wrong classes of their logit relative to the own class.
   double sum = -(problem_.multiplicity[i] - 1.0) * spread;
   for (Index j = 0; j < problem_.size(); ++j) {
     if (j != i) {
       const double logit =
-          row_scale_[j] * (m(j, i) * column_scale_[i] + bias[j]) + problem_.offset[j];
+          row_scale_[j] * (m_column[j] * column_scale_[i] + bias[j]) + problem_.offset[j];
       sum += problem_.multiplicity[j] * (logit - own_logit);
     }
   }
   return -problem_.smoothing / num_classes_ * sum;
 }
 
-double BlockLoss::evaluate_column(Index i, const Matrix& m, const Vector& bias,
-                                  LossState& state) const {
+ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Vector& bias,
+                                       double* x) const {
   const Index size = problem_.size();
   const double k = problem_.multiplicity[i];
-  double* x = state.mass.col(i).data();
-  const double centre = row_scale_[i] * (m(i, i) * column_scale_[i] + bias[i]) + problem_.offset[i];
-  kernels::shifted_logits(size, m.col(i).data(), column_scale_[i], bias.data(), row_scale_.data(),
+  const double centre =
+      row_scale_[i] * (m_column[i] * column_scale_[i] + bias[i]) + problem_.offset[i];
+  kernels::shifted_logits(size, m_column, column_scale_[i], bias.data(), row_scale_.data(),
                           problem_.offset.data(), centre, x);
   x[i] = -infinity;
   const double largest = size > 1 ? kernels::largest(size, x) : 0.0;
@@ -86,39 +86,51 @@ double BlockLoss::evaluate_column(Index i, const Matrix& m, const Vector& bias,
   const double log_odds =
       std::isfinite(top) ? top + std::log(std::exp(log_cluster - top) + std::exp(log_rest - top))
                          : top;
-  const double log_own = softplus(log_odds);
-  state.log_own[i] = log_own;
-  state.p_own[i] = std::exp(-log_own);
-  state.own_other[i] = std::exp(log_cluster - log_own);
-  state.spread[i] = d;
-  const double factor = size > 1 ? std::exp(largest - own_shift - log_own) : 0.0;
-  state.mass.col(i) *= factor;
-  state.rest[i] = factor * sums.sum;
-  state.mean_log[i] = factor * (sums.weighted - own_shift * sums.sum) - d * state.own_other[i];
-
-  double loss = log_own;
+  ColumnState column;
+  column.log_own = softplus(log_odds);
+  column.p_own = std::exp(-column.log_own);
+  column.own_other = std::exp(log_cluster - column.log_own);
+  column.spread = d;
+  const double factor = size > 1 ? std::exp(largest - own_shift - column.log_own) : 0.0;
+  Eigen::Map<Vector>(x, size) *= factor;
+  column.rest = factor * sums.sum;
+  column.mean_log = factor * (sums.weighted - own_shift * sums.sum) - d * column.own_other;
+  column.loss = column.log_own;
   if (problem_.smoothing > 0.0) {
-    loss += smoothing_term(i, m, bias, centre + own_shift, d);
+    column.loss += smoothing_term(i, m_column, bias, centre + own_shift, d);
   }
-  return loss;
+  return column;
+}
+
+void BlockLoss::begin(LossState& state) const {
+  for (Vector* vector : {&state.own_other, &state.rest, &state.p_own, &state.log_own,
+                         &state.mean_log, &state.spread}) {
+    vector->resize(problem_.size());
+  }
+  state.value = 0.0;
+  state.amplitude_norm = 0.0;
+}
+
+void BlockLoss::add_column(Index i, const ColumnState& column, LossState& state) const {
+  state.own_other[i] = column.own_other;
+  state.rest[i] = column.rest;
+  state.p_own[i] = column.p_own;
+  state.log_own[i] = column.log_own;
+  state.mean_log[i] = column.mean_log;
+  state.spread[i] = column.spread;
+  const double amplitude_norm = (problem_.multiplicity[i] - 1.0) * column.spread *
+                                std::sqrt(problem_.count[i]) / problem_.scale[i];
+  state.amplitude_norm += amplitude_norm;
+  state.value += cluster_weight_[i] * column.loss + problem_.lambda_z * amplitude_norm;
 }
 
 void BlockLoss::evaluate(const Matrix& m, const Vector& bias, LossState& state) const {
   const Index size = problem_.size();
   state.mass.resize(size, size);
-  for (Vector* vector : {&state.own_other, &state.rest, &state.p_own, &state.log_own,
-                         &state.mean_log, &state.spread}) {
-    vector->resize(size);
-  }
-  double loss = 0.0;
-  double amplitude_norm = 0.0;
+  begin(state);
   for (Index i = 0; i < size; ++i) {
-    loss += cluster_weight_[i] * evaluate_column(i, m, bias, state);
-    amplitude_norm += (problem_.multiplicity[i] - 1.0) * state.spread[i] *
-                      std::sqrt(problem_.count[i]) / problem_.scale[i];
+    add_column(i, evaluate_column(i, m.col(i).data(), bias, state.mass.col(i).data()), state);
   }
-  state.amplitude_norm = amplitude_norm;
-  state.value = loss + problem_.lambda_z * amplitude_norm;
 }
 
 void BlockLoss::gradient(const LossState& state, Matrix& grad_m, Vector& grad_bias) const {

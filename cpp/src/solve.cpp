@@ -2,41 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "ufm/bias.hpp"
+#include "ufm/reduction.hpp"
 
 namespace ufm {
 namespace {
-
-struct CertifiedPoint {
-  Point point;
-  double nuclear_norm = 0.0;  // of M
-  LossState state;
-  Certificate certificate;
-};
-
-// The certificate at a point, or at the best bias for its M if that is better. Both are needed: a
-// bias a little off its optimum costs much when lambda_b is tiny, while moving it disturbs a dual
-// point that was already good.
-CertifiedPoint certify_iterate(const BlockLoss& loss, Point point, double nuclear_norm,
-                               double tol) {
-  Monitor quiet;  // a certificate is owed even after a stop request
-  CertifiedPoint given;
-  given.point = std::move(point);
-  given.nuclear_norm = nuclear_norm;
-  loss.evaluate(given.point.m, given.point.bias, given.state);
-  given.certificate = certify(loss, given.state, given.point.bias, nuclear_norm, quiet);
-  const bool small = loss.problem().size() <= small_problem;
-  if (!loss.problem().has_bias() || (!small && given.certificate.relative_gap <= tol)) {
-    return given;
-  }
-  CertifiedPoint best = given;
-  minimise_bias(loss, best.point.m, best.point.bias, best.state, quiet);
-  best.certificate = certify(loss, best.state, best.point.bias, nuclear_norm, quiet);
-  const bool better = best.certificate.relative_gap <= given.certificate.relative_gap;
-  return better ? best : given;
-}
 
 // One proximal step, which turns singular values that are only nearly zero into exact zeros. At
 // the optimum it changes nothing, whatever its length.
@@ -53,47 +26,94 @@ ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const Lo
 
 CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& from, double tol) {
   ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state);
-  return certify_iterate(loss, {std::move(shrunk.value), from.point.bias}, shrunk.nuclear_norm,
-                         tol);
+  Monitor quiet;
+  return certify_best(loss, {std::move(shrunk.value), from.point.bias}, shrunk.nuclear_norm, tol,
+                      true, quiet);
 }
 
-ReducedSolution finish(const BlockLoss& loss, Iterate iterate, const SolveOptions& options) {
-  CertifiedPoint best =
-      certify_iterate(loss, std::move(iterate.point), iterate.nuclear_norm, options.tol);
+CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
+                              const SolveOptions& options) {
+  Monitor quiet;  // a certificate is owed even after a stop request
+  CertifiedPoint best = certify_best(loss, std::move(iterate.point), iterate.nuclear_norm,
+                                     options.tol, loss.problem().size() <= small_problem, quiet);
   if (loss.problem().size() <= small_problem && best.point.m.allFinite()) {
     best.nuclear_norm = nuclear_norm(best.point.m);
     best.certificate.primal =
         primal_value(loss.problem(), best.state, best.point.bias, best.nuclear_norm);
-    best.certificate.relative_gap = relative_gap(best.certificate.primal, best.certificate.dual);
+    best.certificate.relative_gap =
+        relative_gap(best.certificate.primal, best.certificate.dual);
     CertifiedPoint clean = proximal_cleanup(loss, best, options.tol);
     if (clean.certificate.relative_gap <=
         std::max(best.certificate.relative_gap, 1e-3 * options.tol)) {
       best = std::move(clean);
     }
   }
-  const Problem& problem = loss.problem();
+  return best;
+}
+
+// What a method's outcome amounts to, from its certified point.
+ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Iterate& iterate,
+                         const SolveOptions& options) {
   ReducedSolution solution;
   solution.amplitudes = loss.amplitudes(best.state);
-  solution.own_logit.resize(problem.size());
-  for (Index i = 0; i < problem.size(); ++i) {
-    const double k = problem.multiplicity[i];
-    solution.own_logit[i] = (best.point.m(i, i) / k + solution.amplitudes[i] * (1.0 - 1.0 / k)) /
-                            std::sqrt(problem.count[i]);
-  }
   solution.nuclear_norm = best.nuclear_norm + best.state.amplitude_norm;
   solution.certificate = std::move(best.certificate);
   solution.point = std::move(best.point);
   solution.iterations = iterate.iterations;
   solution.inner_iterations = iterate.inner_iterations;
-  solution.status =
-      solution.certificate.relative_gap <= options.tol ? Status::converged : iterate.reason;
+  solution.num_nodes = iterate.num_nodes;
+  solution.status = solution.certificate.relative_gap <= options.tol ? Status::converged
+                                                                     : iterate.reason;
   return solution;
 }
 
-Iterate zero_iterate(const Problem& problem, const Vector& bias) {
-  Iterate iterate;
-  iterate.point = {Matrix::Zero(problem.size(), problem.size()), bias};
-  return iterate;
+ReducedSolution finish(const BlockLoss& loss, Iterate iterate, const SolveOptions& options) {
+  CertifiedPoint best = best_certified(loss, iterate, options);
+  return conclude(loss, std::move(best), iterate, options);
+}
+
+// From this many clusters on, fewer nodes than clusters usually suffice.
+constexpr Index worth_reducing = 32;
+
+ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
+                             const ContinuumResult& before, const SolveOptions& options,
+                             Monitor& monitor) {
+  Iterate iterate = solve_factored(loss, start, options, monitor);
+  iterate.iterations += before.iterations;
+  iterate.inner_iterations += before.inner_iterations;
+  return finish(loss, std::move(iterate), options);
+}
+
+ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
+  const Index size = loss.problem().size();
+  if (options.method == Method::proximal) {
+    ReducedSolution solution = finish(loss, solve_proximal(loss, options, monitor), options);
+    solution.method = "proximal";
+    return solution;
+  }
+  const bool wanted = options.method == Method::continuum ||
+                      (options.method == Method::automatic && size >= worth_reducing);
+  ContinuumResult reduced;
+  if (wanted && is_reducible(loss.problem())) {
+    reduced = solve_continuum(loss, options, monitor);
+  }
+  const double gap = reduced.found ? reduced.best.certificate.relative_gap : 0.0;
+  ReducedSolution solution;
+  if (reduced.found && (gap <= options.tol || size > factored_limit)) {
+    solution = conclude(loss, std::move(reduced.best), reduced, options);
+    solution.structured = std::move(reduced.structured);
+    solution.method = "continuum";
+  } else if (reduced.found) {
+    if (!reduced.structured.empty()) {
+      reduced.best.point.m = reduced.structured.dense();
+    }
+    solution = run_factored(loss, start_from(reduced.best.point), reduced, options, monitor);
+    solution.method = "continuum, factored";
+  } else {
+    solution = run_factored(loss, balanced_start(loss, monitor), reduced, options, monitor);
+    solution.method = "factored";
+  }
+  return solution;
 }
 
 }  // namespace
@@ -115,25 +135,27 @@ Index between_rank(const Problem& problem, const Point& point) {
 ReducedSolution solve(const Problem& problem, const SolveOptions& options, Monitor& monitor) {
   validate(problem);
   const BlockLoss loss(problem);
-  Iterate iterate = zero_iterate(problem, Vector::Zero(problem.size()));
-  std::string method = "closed form";
+  Iterate iterate;
+  iterate.point.bias = Vector::Zero(problem.size());
   try {
-    const BiasOnly zero = bias_only(problem, monitor);
-    iterate.point.bias = zero.bias;
     // With a single cluster M is 0 as well: its one entry is a multiple of the all-ones direction.
-    const bool is_zero = problem.lambda_z >= zero.lambda_max || problem.size() == 1;
+    bool is_zero = problem.size() == 1;
+    const bool large = problem.size() > dense_limit && is_reducible(problem);
+    if (is_zero || (!large && !zero_is_ruled_out(problem))) {
+      const BiasOnly zero = bias_only(problem, monitor);
+      iterate.point.bias = zero.bias;
+      is_zero = is_zero || problem.lambda_z >= zero.lambda_max;
+    }
     if (!is_zero) {
-      const bool proximal = options.method == Method::proximal;
-      method = proximal ? "proximal" : "factored";
-      iterate = proximal ? solve_proximal(loss, options, monitor)
-                         : solve_factored(loss, options, monitor);
+      return run_method(loss, options, monitor);
     }
   } catch (const StopRequest& stop) {
-    // Stopped before the method had an iterate of its own: Z = 0 is what there is.
+    // Stopped before a method had an iterate of its own: Z = 0 is what there is.
     iterate.reason = status_of(stop);
   }
+  iterate.point.m = Matrix::Zero(problem.size(), problem.size());
   ReducedSolution solution = finish(loss, std::move(iterate), options);
-  solution.method = method;
+  solution.method = "closed form";
   return solution;
 }
 

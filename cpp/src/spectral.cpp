@@ -32,20 +32,32 @@ void orthogonalise(const Matrix& basis, Index columns, Vector& v) {
   }
 }
 
+NormBound small_norm(const Matrix& a) {
+  const Eigen::JacobiSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  NormBound bound;
+  bound.estimate = svd.singularValues()[0];
+  bound.upper = bound.estimate * (1.0 + 4.0 * static_cast<double>(a.rows() + a.cols()) * epsilon);
+  bound.left = svd.matrixU().col(0);
+  bound.right = svd.matrixV().col(0);
+  return bound;
+}
+
+}  // namespace
+
 // Golub-Kahan-Lanczos bidiagonalisation with full reorthogonalisation.
-NormBound lanczos(const Matrix& a, Monitor& monitor) {
-  const Index steps = std::min<Index>(60, std::min(a.rows(), a.cols()));
-  Matrix left(a.rows(), steps);
-  Matrix right(a.cols(), steps);
+NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor) {
+  const Index steps = std::min<Index>(60, std::min(a.rows, a.cols));
+  Matrix left(a.rows, steps);
+  Matrix right(a.cols, steps);
   Matrix bidiagonal = Matrix::Zero(steps, steps);
-  Vector v = start_vector(a.cols());
+  Vector v = start_vector(a.cols);
   NormBound bound;
   Index done = 0;
   double beta = 0.0;
   for (Index j = 0; j < steps; ++j) {
     monitor.check();
     right.col(j) = v;
-    Vector u = a * v;
+    Vector u = a.apply(v);
     if (j > 0) {
       u -= beta * left.col(j - 1);
       orthogonalise(left, j, u);
@@ -53,8 +65,8 @@ NormBound lanczos(const Matrix& a, Monitor& monitor) {
     const double alpha = u.norm();
     bidiagonal(j, j) = alpha;
     done = j + 1;
-    left.col(j) = alpha > 0.0 ? Vector(u / alpha) : Vector::Zero(a.rows());
-    v.noalias() = a.transpose() * left.col(j);
+    left.col(j) = alpha > 0.0 ? Vector(u / alpha) : Vector::Zero(a.rows);
+    v = a.apply_transpose(left.col(j));
     v -= alpha * right.col(j);
     orthogonalise(right, j + 1, v);
     beta = v.norm();
@@ -76,18 +88,6 @@ NormBound lanczos(const Matrix& a, Monitor& monitor) {
   return bound;
 }
 
-NormBound small_norm(const Matrix& a) {
-  const Eigen::JacobiSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
-  NormBound bound;
-  bound.estimate = svd.singularValues()[0];
-  bound.upper = bound.estimate * (1.0 + 4.0 * static_cast<double>(a.rows() + a.cols()) * epsilon);
-  bound.left = svd.matrixU().col(0);
-  bound.right = svd.matrixV().col(0);
-  return bound;
-}
-
-}  // namespace
-
 ThresholdedMatrix svt(const Matrix& a, double tau) {
   ThresholdedMatrix result;
   const Svd svd = thin_svd(a);
@@ -105,7 +105,12 @@ NormBound operator_norm(const Matrix& a, Monitor& monitor) {
   if (std::min(a.rows(), a.cols()) <= 24) {
     return small_norm(a);
   }
-  NormBound bound = lanczos(a, monitor);
+  LinearOperator products;
+  products.rows = a.rows();
+  products.cols = a.cols();
+  products.apply = [&a](const Vector& v) { return Vector(a * v); };
+  products.apply_transpose = [&a](const Vector& u) { return Vector(a.transpose() * u); };
+  NormBound bound = lanczos_norm(products, monitor);
   if (!(bound.estimate > 0.0)) {
     bound.upper = a.norm();
     return bound;

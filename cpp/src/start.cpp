@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -5,6 +6,62 @@
 #include "ufm/solve.hpp"
 
 namespace ufm {
+namespace {
+
+bool is_plain(const Problem& problem) {
+  return problem.smoothing == 0.0 && (problem.scale.array() == 1.0).all() &&
+         (problem.offset.array() == 0.0).all();
+}
+
+// Probability of each class under the best bias alone, per cluster. Each Newton step costs C: the
+// Hessian is diagonal plus rank one.
+Vector bias_only_prediction(const Problem& problem) {
+  const Vector& k = problem.multiplicity;
+  const double total = k.dot(problem.loss_weight);
+  if (!problem.has_bias()) {
+    return Vector::Constant(problem.size(), 1.0 / k.sum());
+  }
+  if (problem.lambda_b == 0.0) {
+    return problem.loss_weight / total;
+  }
+  Vector b = Vector::Zero(problem.size());
+  Vector p(problem.size());
+  const auto value = [&](const Vector& at) {
+    const double top = at.maxCoeff();
+    p = (at.array() - top).exp();
+    const double sum = k.dot(p);
+    p /= sum;
+    return total * (top + std::log(sum)) - k.cwiseProduct(problem.loss_weight).dot(at) +
+           0.5 * problem.lambda_b * k.dot(at.cwiseAbs2());
+  };
+  double current = value(b);
+  for (int iteration = 0; iteration < 100; ++iteration) {
+    const Vector gradient = total * p - problem.loss_weight + problem.lambda_b * b;
+    // Solve (diag(h) - total p (k o p)^T) s = -gradient by Sherman and Morrison.
+    const Vector inverse = (problem.lambda_b + total * p.array()).inverse();
+    const Vector kp = k.cwiseProduct(p);
+    const Vector plain = inverse.cwiseProduct(gradient);
+    const Vector shifted = total * inverse.cwiseProduct(p);
+    const double denominator = std::max(1.0 - kp.dot(shifted), 1e-14);
+    const Vector step = -(plain + shifted * (kp.dot(plain) / denominator));
+    const double slope = k.cwiseProduct(gradient).dot(step);
+    double length = 1.0;
+    double next = value(b + step);
+    while (next > current + 1e-4 * length * slope && length > 1e-8) {
+      length *= 0.5;
+      next = value(b + length * step);
+    }
+    b += length * step;
+    const double decrease = current - next;
+    current = next;
+    if (decrease <= 1e-15 * std::abs(current)) {
+      break;
+    }
+  }
+  return p;
+}
+
+}  // namespace
 
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   const Problem& problem = loss.problem();
@@ -28,6 +85,31 @@ FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   LossState state;
   minimise_bias(loss, m, start.bias, state, monitor, 1e-3);
   return start;
+}
+
+FactoredStart start_from(const Point& point) {
+  const Svd svd = thin_svd(point.m);
+  // Vanishing columns would be stationary; the smallest are kept off zero.
+  const Vector root = svd.values.cwiseMax(1e-12 * svd.values[0]).cwiseSqrt();
+  return {svd.left * root.asDiagonal(), svd.right * root.asDiagonal(), point.bias};
+}
+
+bool zero_is_ruled_out(const Problem& problem) {
+  if (!is_plain(problem)) {
+    return false;
+  }
+  const Vector p = bias_only_prediction(problem);
+  const double square = p.cwiseAbs2().dot(problem.multiplicity);
+  for (Index i = 0; i < problem.size(); ++i) {
+    // Squared norm of p - e_i.
+    const double column = std::max(square - 2.0 * p[i] + 1.0, 0.0);
+    const double norm =
+        std::sqrt(column) * problem.loss_weight[i] / std::sqrt(problem.count[i]);
+    if (problem.lambda_z < 0.999 * norm) {
+      return true;
+    }
+  }
+  return false;
 }
 
 BiasOnly bias_only(const Problem& problem, Monitor& monitor) {

@@ -30,12 +30,33 @@ struct Certificate {
 Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
                     double nuclear_norm, Monitor& monitor);
 
-// The same, after minimising over the bias where what the bias is short of its optimum would cost
+// The same from quantities gathered elsewhere: the bias gradient of the loss alone and an upper
+// bound of the norm of the loss gradient between clusters. state.mass is used only when labels are
+// smoothed or logits have offsets.
+Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, const Vector& bias,
+                               const Vector& bias_gradient, double nuclear_norm,
+                               NormBound between);
+
+// The same as certify, after minimising over the bias where what the bias is short of its optimum would cost
 // a noticeable part of the tolerance. state must belong to the point; the point is not changed.
 Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
                                  double nuclear_norm, double tol, Monitor& monitor);
 
-// (primal - dual) / |primal|, never negative.
+struct CertifiedPoint {
+  Point point;
+  double nuclear_norm = 0.0;  // upper bound of ||M||_*
+  LossState state;
+  Certificate certificate;
+};
+
+// The certificate at a point, or at the best bias for its M if that is better. Both are needed: a
+// bias a little off its optimum costs much when lambda_b is tiny, while moving it disturbs a dual
+// point that was already good. The best bias is not looked for where the gap is within tol, unless
+// always_polish.
+CertifiedPoint certify_best(const BlockLoss& loss, Point point, double nuclear_norm, double tol,
+                            bool always_polish, Monitor& monitor);
+
+// (primal - dual) / |primal|, never negative; infinity where the two contradict each other.
 double relative_gap(double primal, double dual);
 
 // Value of the objective at a point whose loss state is given.

@@ -34,6 +34,17 @@ struct LossState {
   double deficit(Index i) const { return rest[i] + own_other[i]; }  // 1 - p_own
 };
 
+// One column's share of a LossState.
+struct ColumnState {
+  double own_other;
+  double rest;
+  double p_own;
+  double log_own;
+  double mean_log;
+  double spread;
+  double loss;
+};
+
 class BlockLoss {
  public:
   explicit BlockLoss(const Problem& problem);
@@ -42,6 +53,14 @@ class BlockLoss {
 
   // Evaluates F at (m, scaled_bias).
   void evaluate(const Matrix& m, const Vector& scaled_bias, LossState& state) const;
+
+  // Evaluates column i of M alone and writes its mass, for matrices that are never held whole.
+  ColumnState evaluate_column(Index i, const double* m_column, const Vector& scaled_bias,
+                              double* mass) const;
+
+  // Prepares a state whose columns are then filled one by one; the mass is not held.
+  void begin(LossState& state) const;
+  void add_column(Index i, const ColumnState& column, LossState& state) const;
 
   // Gradient of F in M and in the scaled bias (without the bias penalty).
   void gradient(const LossState& state, Matrix& grad_m, Vector& grad_bias) const;
@@ -60,10 +79,8 @@ class BlockLoss {
   Vector amplitudes(const LossState& state) const;
 
  private:
-  double evaluate_column(Index i, const Matrix& m, const Vector& scaled_bias,
-                         LossState& state) const;
-  double smoothing_term(Index i, const Matrix& m, const Vector& scaled_bias, double own_logit,
-                        double spread) const;
+  double smoothing_term(Index i, const double* m_column, const Vector& scaled_bias,
+                        double own_logit, double spread) const;
 
   Problem problem_;
   double num_classes_;

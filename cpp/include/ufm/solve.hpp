@@ -6,6 +6,7 @@
 #include "ufm/certificate.hpp"
 #include "ufm/monitor.hpp"
 #include "ufm/problem.hpp"
+#include "ufm/structured.hpp"
 
 namespace ufm {
 
@@ -13,7 +14,14 @@ namespace ufm {
 // cleaned up so that singular values that should be zero are exactly zero.
 constexpr Index small_problem = 64;
 
-enum class Method { automatic, proximal, factored };
+// Up to this many clusters C x C matrices are held; beyond, the continuum method works with their
+// structured form alone.
+constexpr Index dense_limit = 1536;
+
+// Beyond this many clusters the factored method is not tried where the continuum method falls short.
+constexpr Index factored_limit = 4096;
+
+enum class Method { automatic, proximal, factored, continuum };
 
 enum class Status {
   converged,        // the relative duality gap is at most the tolerance
@@ -30,7 +38,8 @@ struct SolveOptions {
 };
 
 struct ReducedSolution {
-  Point point;
+  Point point;                  // point.m is empty where the matrix is structured
+  StructuredMatrix structured;  // M, for more than dense_limit clusters by the continuum method
   Vector amplitudes;          // alpha_i, within-cluster singular values of X
   Vector own_logit;           // bias-free logit of a class for itself, per cluster
   double nuclear_norm = 0.0;  // of X, within-cluster part included
@@ -38,6 +47,7 @@ struct ReducedSolution {
   Status status = Status::numerical_error;
   int iterations = 0;
   int inner_iterations = 0;  // Hessian products, where the method has an inner loop
+  Index num_nodes = 0;       // nodes of the continuum reduction that was accepted, or 0
   std::string method;
 };
 
@@ -49,26 +59,41 @@ struct Iterate {
   double nuclear_norm = 0.0;  // upper bound of ||M||_*
   int iterations = 0;
   int inner_iterations = 0;
+  Index num_nodes = 0;                      // of a continuum reduction
   Status reason = Status::numerical_error;  // why it stopped, if it did not converge
 };
 
 // The status a stop request leads to; throws the request on when it asks to abandon.
 Status status_of(const StopRequest& request);
 
-Iterate solve_factored(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
-Iterate solve_proximal(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
-
-// Rank of M at the optimum, told from a solution: the singular values that survive one proximal
-// step, which sends those that are only nearly zero to zero.
-Index between_rank(const Problem& problem, const Point& point);
-
-// Start of the iterative methods: the balanced closed form, class by class, as M = left right^T.
+// Start of the iterative methods, as M = left right^T.
 struct FactoredStart {
   Matrix left;
   Matrix right;
   Vector bias;
 };
+
+// The balanced closed form, class by class.
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor);
+// A given point, by its singular value decomposition.
+FactoredStart start_from(const Point& point);
+
+Iterate solve_factored(const BlockLoss& loss, const FactoredStart& start,
+                       const SolveOptions& options, Monitor& monitor);
+Iterate solve_proximal(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
+
+struct ContinuumResult : Iterate {
+  bool found = false;           // false when no reduction was worth trying
+  CertifiedPoint best;          // used instead of the iterate's own point
+  StructuredMatrix structured;  // M in place of best.point.m where that would not be held
+};
+// Needs a problem for which is_reducible holds.
+ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& options,
+                                Monitor& monitor);
+
+// Rank of M at the optimum, told from a solution: the singular values that survive one proximal
+// step, which sends those that are only nearly zero to zero.
+Index between_rank(const Problem& problem, const Point& point);
 
 // The solution with M = 0: its bias, and the smallest lambda_z at which it is optimal when every
 // within-cluster amplitude is zero as well (fact: Z = 0 iff lambda_z >= this norm).
@@ -77,5 +102,9 @@ struct BiasOnly {
   double lambda_max = 0.0;
 };
 BiasOnly bias_only(const Problem& problem, Monitor& monitor);
+
+// Whether lambda_z is below the norm of some column of the gradient at Z = 0, which rules that
+// solution out at a cost of C instead of C^2. Says no for problems with other than plain labels.
+bool zero_is_ruled_out(const Problem& problem);
 
 }  // namespace ufm

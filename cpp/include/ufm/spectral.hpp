@@ -1,6 +1,8 @@
 // Singular-value thresholding, the nuclear norm and a rigorous bound of the operator norm.
 #pragma once
 
+#include <functional>
+
 #include "ufm/linalg.hpp"
 #include "ufm/monitor.hpp"
 #include "ufm/types.hpp"
@@ -24,6 +26,17 @@ struct NormBound {
   Vector left;            // approximate singular vectors that belong to the estimate
   Vector right;
 };
+
+// A matrix known by its products with vectors.
+struct LinearOperator {
+  Index rows = 0;
+  Index cols = 0;
+  std::function<Vector(const Vector&)> apply;
+  std::function<Vector(const Vector&)> apply_transpose;
+};
+
+// Lower bound of the operator norm and its singular vectors; upper is not set.
+NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor);
 
 // Bounds ||a||_2 without a singular value decomposition: a Lanczos estimate theta, then the
 // smallest sigma >= theta of a short list for which sigma^2 I - a^T a has a Cholesky factorisation.

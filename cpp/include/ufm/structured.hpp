@@ -1,0 +1,49 @@
+// A between-cluster matrix of the form diag(d) + L R^T, and what can be computed from it without
+// ever holding it whole.
+#pragma once
+
+#include "ufm/certificate.hpp"
+#include "ufm/loss.hpp"
+#include "ufm/reduction.hpp"
+
+namespace ufm {
+
+struct StructuredMatrix {
+  Vector diagonal;
+  Matrix left;   // C x r
+  Matrix right;  // C x r
+
+  bool empty() const { return diagonal.size() == 0; }
+  Matrix dense() const;
+  // The entries on the diagonal.
+  Vector diagonal_entries() const;
+  // Columns [first, first + count).
+  void columns(Index first, Index count, Matrix& result) const;
+};
+
+// An upper bound of the nuclear norm of a matrix with a nonnegative diagonal part. The error is of
+// second order in how far the diagonal's action leaves the span of the low-rank part.
+double nuclear_norm_bound(const StructuredMatrix& matrix);
+
+// A solution of the reduced problem, carried over to all clusters. Off the diagonal it interpolates
+// the nodes; on the diagonal every cluster's amplitude solves its own optimality equation exactly.
+struct ContinuumPoint {
+  StructuredMatrix m;
+  Vector bias;          // scaled bias
+  Matrix node_values;   // z between nodes (row class, column class)
+  Vector node_bias;     // bias at the nodes
+  Vector column_shift;  // what was subtracted from each column of Z to make it sum to zero
+};
+
+ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
+                               const Point& node_point, const Vector& node_amplitudes,
+                               Monitor& monitor);
+
+// Certifies the exact problem at a continuum point in memory proportional to C times the number of
+// nodes. All C x C entries are visited, in blocks, to bound what the low-rank form of the
+// gradient leaves out.
+// The result's point.m stays empty.
+CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
+                                  const ContinuumPoint& point, Monitor& monitor);
+
+}  // namespace ufm

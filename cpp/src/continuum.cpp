@@ -1,0 +1,94 @@
+// The continuum method: solve a few nodes, interpolate to all clusters, certify the exact problem,
+// refine until the certificate is good enough.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "ufm/linalg.hpp"
+#include "ufm/reduction.hpp"
+#include "ufm/solve.hpp"
+#include "ufm/structured.hpp"
+
+namespace ufm {
+namespace {
+
+constexpr ReductionOptions refinements[] = {
+    {8, 2.7, 16.0}, {12, 1.5, 24.0}, {16, 1.0, 48.0}, {20, 0.7, 96.0}};
+
+// The nuclear norm of the expanded matrix, exactly where that is cheap.
+double expanded_nuclear_norm(const StructuredMatrix& m, const Matrix& dense) {
+  const bool few_nodes = 8 * m.left.cols() < m.diagonal.size() && m.diagonal.size() > 256;
+  return few_nodes ? nuclear_norm_bound(m) : nuclear_norm(dense);
+}
+
+// One refinement: solve the nodes, expand, certify.
+class Attempt {
+ public:
+  Attempt(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor)
+      : loss_(loss), options_(options), monitor_(monitor), coarse_options_(options) {
+    coarse_options_.method = Method::factored;
+    coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
+  }
+
+  ContinuumResult run(const Reduction& reduction) {
+    const Problem& problem = loss_.problem();
+    const ReducedSolution coarse = solve(reduction.problem, coarse_options_, monitor_);
+    const ContinuumPoint point =
+        expand_solution(problem, reduction, coarse.point, coarse.amplitudes, monitor_);
+    ContinuumResult result;
+    result.found = true;
+    if (problem.size() <= dense_limit) {
+      Matrix m = point.m.dense();
+      const double norm = expanded_nuclear_norm(point.m, m);
+      result.best = certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false,
+                                 monitor_);
+    } else {
+      result.best = certify_structured(loss_, reduction, point, monitor_);
+      result.structured = point.m;
+    }
+    result.iterations = coarse.iterations;
+    result.inner_iterations = coarse.inner_iterations;
+    result.num_nodes = reduction.problem.size();
+    return result;
+  }
+
+ private:
+  const BlockLoss& loss_;
+  const SolveOptions& options_;
+  Monitor& monitor_;
+  SolveOptions coarse_options_;
+};
+
+}  // namespace
+
+ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& options,
+                                Monitor& monitor) {
+  const Problem& problem = loss.problem();
+  Attempt attempt(loss, options, monitor);
+  ContinuumResult best;
+  int iterations = 0;
+  int inner_iterations = 0;
+  for (const ReductionOptions& refinement : refinements) {
+    const Reduction reduction = reduce(problem, refinement);
+    if (3 * reduction.problem.size() > 2 * problem.size()) {
+      break;  // hardly smaller than the problem itself
+    }
+    ContinuumResult result = attempt.run(reduction);
+    iterations += result.iterations;
+    inner_iterations += result.inner_iterations;
+    const Certificate& certificate = result.best.certificate;
+    monitor.report(iterations, certificate.primal, certificate.relative_gap);
+    if (!best.found || certificate.relative_gap < best.best.certificate.relative_gap) {
+      best = std::move(result);
+    }
+    if (best.best.certificate.relative_gap <= options.tol) {
+      break;
+    }
+  }
+  best.iterations = iterations;
+  best.inner_iterations = inner_iterations;
+  best.reason = Status::max_iterations;
+  return best;
+}
+
+}  // namespace ufm

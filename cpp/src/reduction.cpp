@@ -1,0 +1,178 @@
+#include "ufm/reduction.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "ufm/quadrature.hpp"
+
+namespace ufm {
+namespace {
+
+class Planner {
+ public:
+  Planner(const Problem& problem, const ReductionOptions& options)
+      : problem_(problem), options_(options), log_count_(problem.count.array().log()) {}
+
+  Reduction run() {
+    const Index size = problem_.size();
+    // The solution has a kink wherever clusters start or cease to collapse: no panel crosses one,
+    // and the panels next to it are short.
+    std::vector<Index> cuts{0, size};
+    for (Index i = 1; i < size; ++i) {
+      if ((problem_.threshold_ratio(i) < 1.0) != (problem_.threshold_ratio(i - 1) < 1.0)) {
+        cuts.insert(cuts.end(), {gather(i, -1), i, gather(i, +1)});
+      }
+    }
+    std::sort(cuts.begin(), cuts.end());
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+      cover(cuts[i], cuts[i + 1]);
+    }
+    collect();
+    return std::move(reduction_);
+  }
+
+ private:
+  // The end of the clusters next to the threshold that hold about threshold_mass classes.
+  Index gather(Index from, Index direction) const {
+    double mass = 0.0;
+    Index at = from;
+    while (mass < options_.threshold_mass && at + direction >= 0 &&
+           at + direction <= problem_.size()) {
+      const Index cluster = direction > 0 ? at : at - 1;
+      mass += problem_.multiplicity[cluster];
+      at += direction;
+    }
+    return at;
+  }
+
+  void keep(Index first, Index count) {
+    Panel panel;
+    panel.first = first;
+    panel.count = count;
+    panel.interpolation = Matrix::Identity(count, count);
+    panel.nodes = log_count_.segment(first, count);
+    panel.kept = true;
+    add(std::move(panel), problem_.multiplicity.segment(first, count));
+  }
+
+  // Panels for the clusters [first, last): one if a Gauss rule with weights of at least one class
+  // exists on them, otherwise halves.
+  void cover(Index first, Index last) {
+    const Index count = last - first;
+    if (count <= 0) {
+      return;
+    }
+    if (count <= options_.nodes) {
+      keep(first, count);
+      return;
+    }
+    const double high = log_count_[first];
+    const double low = log_count_[last - 1];
+    if (high - low <= options_.width) {
+      const Vector points = log_count_.segment(first, count);
+      GaussRule rule =
+          gauss_rule(points, problem_.multiplicity.segment(first, count), options_.nodes);
+      // A node with less than one class would have a negative number of further classes.
+      if (rule.weights.minCoeff() >= 1.0) {
+        Panel panel;
+        panel.first = first;
+        panel.count = count;
+        panel.interpolation = lagrange_matrix(rule.nodes, points);
+        panel.nodes = rule.nodes;
+        panel.kept = false;
+        add(std::move(panel), rule.weights);
+        return;
+      }
+    }
+    const double middle = 0.5 * (high + low);
+    Index split = first + 1;
+    while (split < last - 1 && log_count_[split] > middle) {
+      ++split;
+    }
+    cover(first, split);
+    cover(split, last);
+  }
+
+  void add(Panel panel, const Vector& mass) {
+    panel.first_node = num_nodes_;
+    num_nodes_ += panel.nodes.size();
+    masses_.push_back(mass);
+    reduction_.panels.push_back(std::move(panel));
+  }
+
+  void collect() {
+    Problem& reduced = reduction_.problem;
+    reduced = problem_;
+    for (Vector* vector : {&reduced.count, &reduced.loss_weight, &reduced.multiplicity}) {
+      vector->resize(num_nodes_);
+    }
+    for (std::size_t p = 0; p < reduction_.panels.size(); ++p) {
+      const Panel& panel = reduction_.panels[p];
+      const Index nodes = panel.nodes.size();
+      reduced.multiplicity.segment(panel.first_node, nodes) = masses_[p];
+      if (panel.kept) {
+        reduced.count.segment(panel.first_node, nodes) =
+            problem_.count.segment(panel.first, panel.count);
+        reduced.loss_weight.segment(panel.first_node, nodes) =
+            problem_.loss_weight.segment(panel.first, panel.count);
+        continue;
+      }
+      for (Index j = 0; j < nodes; ++j) {
+        reduced.count[panel.first_node + j] = std::exp(panel.nodes[j]);
+        reduced.loss_weight[panel.first_node + j] =
+            std::exp(panel.nodes[j]) * weight_per_sample(panel, panel.nodes[j]);
+      }
+    }
+    reduced.scale = Vector::Ones(num_nodes_);
+    reduced.offset = Vector::Zero(num_nodes_);
+  }
+
+  // pi / n at a node, linear in log n between the clusters; constant without class weights.
+  double weight_per_sample(const Panel& panel, double log_count) const {
+    Index i = panel.first;
+    while (i < panel.first + panel.count - 2 && log_count_[i + 1] > log_count) {
+      ++i;
+    }
+    const auto ratio = [this](Index c) { return problem_.loss_weight[c] / problem_.count[c]; };
+    const double share = (log_count - log_count_[i]) / (log_count_[i + 1] - log_count_[i]);
+    return ratio(i) + std::clamp(share, 0.0, 1.0) * (ratio(i + 1) - ratio(i));
+  }
+
+  const Problem& problem_;
+  const ReductionOptions& options_;
+  Vector log_count_;
+  Index num_nodes_ = 0;
+  std::vector<Vector> masses_;
+  Reduction reduction_;
+};
+
+}  // namespace
+
+Matrix Reduction::expand(const Matrix& node_values) const {
+  Matrix result(num_clusters(), node_values.cols());
+  for (const Panel& panel : panels) {
+    result.middleRows(panel.first, panel.count).noalias() =
+        panel.interpolation * node_values.middleRows(panel.first_node, panel.nodes.size());
+  }
+  return result;
+}
+
+Index Reduction::num_clusters() const {
+  return panels.empty() ? 0 : panels.back().first + panels.back().count;
+}
+
+bool is_reducible(const Problem& problem) {
+  for (Index i = 1; i < problem.size(); ++i) {
+    if (!(problem.count[i] < problem.count[i - 1]) || problem.scale[i] != 1.0) {
+      return false;
+    }
+  }
+  return problem.scale[0] == 1.0 && problem.smoothing == 0.0 && problem.offset.cwiseAbs().maxCoeff() == 0.0;
+}
+
+Reduction reduce(const Problem& problem, const ReductionOptions& options) {
+  return Planner(problem, options).run();
+}
+
+}  // namespace ufm

@@ -1,0 +1,230 @@
+// The certificate of a continuum point without any C x C matrix.
+//
+// Off the diagonal the gradient is G_li = sqrt(k_l) exp(F(x_l, x_i) + b(x_l)) s_i with a smooth F, so
+// G = diag(D) + P Q^T + E with few columns in P and Q. P and Q interpolate exp(F + b) on a finer
+// set of nodes; E, what interpolation leaves out, is visited entry by entry and enters the norm
+// bound by its Frobenius norm.
+#include <Eigen/Eigenvalues>
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "ufm/linalg.hpp"
+#include "ufm/quadrature.hpp"
+#include "ufm/structured.hpp"
+
+namespace ufm {
+namespace {
+
+constexpr double epsilon = std::numeric_limits<double>::epsilon();
+constexpr Index block_columns = 128;
+
+// diag(diagonal) + left right^T + something of Frobenius norm remainder.
+struct GradientForm {
+  Vector diagonal;
+  Matrix left;
+  Matrix right;
+  double remainder = 0.0;
+};
+
+// Interpolation from a finer set of nodes: to the clusters, and from the coarse nodes to it.
+struct FineNodes {
+  Matrix to_clusters;  // C x f
+  Matrix from_nodes;   // f x r
+  std::vector<Index> single;  // fine nodes that are kept clusters of one class
+};
+
+FineNodes refine_nodes(const Problem& problem, const Reduction& reduction) {
+  Index total = 0;
+  for (const Panel& panel : reduction.panels) {
+    total += panel.kept ? panel.count : 2 * panel.nodes.size() + 4;
+  }
+  FineNodes fine;
+  fine.to_clusters = Matrix::Zero(problem.size(), total);
+  fine.from_nodes = Matrix::Zero(total, reduction.problem.size());
+  Index at = 0;
+  for (const Panel& panel : reduction.panels) {
+    const Index nodes = panel.nodes.size();
+    if (panel.kept) {
+      for (Index j = 0; j < panel.count; ++j) {
+        fine.to_clusters(panel.first + j, at + j) = 1.0;
+        fine.from_nodes(at + j, panel.first_node + j) = 1.0;
+        if (problem.multiplicity[panel.first + j] == 1.0) {
+          fine.single.push_back(at + j);
+        }
+      }
+      at += panel.count;
+      continue;
+    }
+    const Vector points = problem.count.segment(panel.first, panel.count).array().log();
+    const Vector finer =
+        chebyshev_points(points[panel.count - 1], points[0], 2 * nodes + 4);
+    fine.to_clusters.block(panel.first, at, panel.count, finer.size()) =
+        lagrange_matrix(finer, points);
+    fine.from_nodes.block(at, panel.first_node, finer.size(), nodes) =
+        lagrange_matrix(panel.nodes, finer);
+    at += finer.size();
+  }
+  return fine;
+}
+
+// exp(F + b) between the fine nodes.
+Matrix fine_exponentials(const FineNodes& fine, const ContinuumPoint& point) {
+  Matrix logits = fine.from_nodes * point.node_values * fine.from_nodes.transpose();
+  logits.colwise() += fine.from_nodes * point.node_bias;
+  Matrix result = logits.array().exp();
+  // The diagonal entry of a single class is its own logit, which is no part of the smooth kernel.
+  for (const Index i : fine.single) {
+    result(i, i) = 0.0;
+  }
+  return result;
+}
+
+class StructuredCertifier {
+ public:
+  StructuredCertifier(const BlockLoss& loss, const Reduction& reduction,
+                      const ContinuumPoint& point, Monitor& monitor)
+      : loss_(loss), problem_(loss.problem()), point_(point), monitor_(monitor) {
+    const FineNodes fine = refine_nodes(problem_, reduction);
+    Matrix columns;
+    multiply(fine.to_clusters, Transpose::no, fine_exponentials(fine, point), Transpose::yes, 0.0,
+             columns, monitor_);
+    form_.left = problem_.multiplicity.cwiseSqrt().asDiagonal() * fine.to_clusters;
+    form_.right = std::move(columns);
+    form_.diagonal.resize(problem_.size());
+  }
+
+  CertifiedPoint run() {
+    CertifiedPoint result;
+    result.point.bias = point_.bias;
+    result.nuclear_norm = nuclear_norm_bound(point_.m);
+    loss_.begin(result.state);
+    bias_gradient_ = Vector::Zero(problem_.size());
+    double squares = 0.0;
+    for (Index first = 0; first < problem_.size(); first += block_columns) {
+      monitor_.check();
+      squares +=
+          visit(first, std::min(block_columns, problem_.size() - first), result.state);
+    }
+    form_.remainder = std::sqrt(squares);
+    bias_gradient_.array() /= problem_.multiplicity.array().sqrt();
+    result.certificate =
+        certify_from_parts(loss_, result.state, point_.bias, bias_gradient_,
+                           result.nuclear_norm, norm_bound());
+    return result;
+  }
+
+ private:
+  // Evaluates some columns; returns the squared Frobenius norm of E there.
+  double visit(Index first, Index count, LossState& state) {
+    const Vector& k = problem_.multiplicity;
+    point_.m.columns(first, count, columns_);
+    mass_.resize(problem_.size(), count);
+    Vector scale(count);
+    for (Index c = 0; c < count; ++c) {
+      const Index i = first + c;
+      const ColumnState column =
+          loss_.evaluate_column(i, columns_.col(c).data(), point_.bias, mass_.col(c).data());
+      loss_.add_column(i, column, state);
+      bias_gradient_ += (k[i] * problem_.loss_weight[i]) * mass_.col(c);
+      bias_gradient_[i] -= k[i] * problem_.loss_weight[i] * column.rest;
+      // exp(F + b) times this is the probability of another class.
+      const double root_count = std::sqrt(problem_.count[i]);
+      const double own_logit = columns_(i, c) / (k[i] * root_count) +
+                               point_.bias[i] / std::sqrt(k[i]) +
+                               column.spread * (1.0 - 1.0 / k[i]);
+      const double to_probability =
+          std::exp(-own_logit - column.log_own - point_.column_shift[i]);
+      const double weight = std::sqrt(k[i]) * problem_.loss_weight[i] / root_count;
+      scale[c] = weight;
+      form_.right.row(i) *= weight * to_probability;
+      form_.diagonal[i] = -problem_.loss_weight[i] / root_count * column.rest;
+    }
+    const Matrix block = form_.right.middleRows(first, count);
+    multiply(form_.left, Transpose::no, block, Transpose::yes, 0.0, smooth_, monitor_);
+    double squares = 0.0;
+    for (Index c = 0; c < count; ++c) {
+      const Index i = first + c;
+      form_.diagonal[i] -= smooth_(i, c);
+      smooth_(i, c) = 0.0;
+      squares += (mass_.col(c).array() * k.array().rsqrt() * scale[c] - smooth_.col(c).array())
+                     .matrix()
+                     .squaredNorm();
+    }
+    return squares;
+  }
+
+  NormBound norm_bound() {
+    LinearOperator products;
+    products.rows = problem_.size();
+    products.cols = problem_.size();
+    products.apply = [this](const Vector& v) {
+      return Vector(form_.diagonal.cwiseProduct(v) + form_.left * (form_.right.transpose() * v));
+    };
+    products.apply_transpose = [this](const Vector& u) {
+      return Vector(form_.diagonal.cwiseProduct(u) + form_.right * (form_.left.transpose() * u));
+    };
+    NormBound bound = lanczos_norm(products, monitor_);
+    const double least = std::max(bound.estimate, form_.diagonal.cwiseAbs().maxCoeff());
+    for (double excess : {1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0}) {
+      monitor_.check();
+      const double sigma = least * (1.0 + excess);
+      if (is_norm_below(sigma)) {
+        bound.upper = sigma * (1.0 + 1e-10) + form_.remainder;
+        return bound;
+      }
+    }
+    bound.upper = form_.diagonal.cwiseAbs().maxCoeff() + form_.left.norm() * form_.right.norm() +
+                  form_.remainder;
+    return bound;
+  }
+
+  // Whether ||diag(D) + P Q^T||_2 < sigma. With W = [Q, D P] and T = [[P^T P, I], [I, 0]],
+  // G^T G = D^2 + W T W^T, so that sigma^2 - G^T G is positive definite if and only if
+  // T^-1 - W^T (sigma^2 - D^2)^-1 W has as many negative eigenvalues as T^-1: half of them.
+  bool is_norm_below(double sigma) {
+    const Index rank = form_.left.cols();
+    const Vector gap = sigma * sigma - form_.diagonal.array().square();
+    if (!(gap.minCoeff() > 0.0)) {
+      return false;
+    }
+    // Scaled so that sigma is 1.
+    const Vector root = gap.cwiseInverse().cwiseSqrt();
+    Matrix w(problem_.size(), 2 * rank);
+    w << root.asDiagonal() * form_.right,
+        root.cwiseProduct(form_.diagonal).asDiagonal() * form_.left;
+    Matrix gram;
+    gram_lower(w, gram);
+    Matrix inertia = -gram;
+    // T^-1 = [[0, I], [I, -P^T P]]; only the lower triangle is referred to.
+    Matrix inner;
+    gram_lower(form_.left, inner);
+    inertia.bottomLeftCorner(rank, rank).diagonal().array() += 1.0;
+    inertia.bottomRightCorner(rank, rank).triangularView<Eigen::Lower>() -= inner;
+    const Vector scaling =
+        inertia.diagonal().cwiseAbs().cwiseMax(1e-300).cwiseSqrt().cwiseInverse();
+    inertia = scaling.asDiagonal() * inertia * scaling.asDiagonal();
+    const Eigen::SelfAdjointEigenSolver<Matrix> eigen(inertia, Eigen::EigenvaluesOnly);
+    const Vector& values = eigen.eigenvalues();
+    const double noise = static_cast<double>(4 * rank) * epsilon * values.cwiseAbs().maxCoeff();
+    return (values.array() < -noise).count() == rank && (values.array() > noise).count() == rank;
+  }
+
+  const BlockLoss& loss_;
+  const Problem& problem_;
+  const ContinuumPoint& point_;
+  Monitor& monitor_;
+  GradientForm form_;
+  Vector bias_gradient_;
+  Matrix columns_, mass_, smooth_;
+};
+
+}  // namespace
+
+CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
+                                  const ContinuumPoint& point, Monitor& monitor) {
+  return StructuredCertifier(loss, reduction, point, monitor).run();
+}
+
+}  // namespace ufm

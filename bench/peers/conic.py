@@ -12,7 +12,7 @@ import numpy as np
 from bench.cases import Case
 from bench.recorder import Point, Recorder
 
-TOLERANCES = (1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10)
+TOLERANCES = tuple(10.0**-digits for digits in range(3, 13))
 
 
 def run(solver: str, case: Case, recorder: Recorder) -> None:

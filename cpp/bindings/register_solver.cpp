@@ -204,6 +204,7 @@ void register_solver(py::module_& module) {
                              [](const CoreSolution& s) { return s.reduced.iterations; })
       .def_property_readonly("inner_iterations",
                              [](const CoreSolution& s) { return s.reduced.inner_iterations; })
+      .def_property_readonly("rank", [](const CoreSolution& s) { return s.reduced.rank; })
       .def_property_readonly("num_nodes", [](const CoreSolution& s) { return s.reduced.num_nodes; })
       .def_property_readonly("method", [](const CoreSolution& s) { return s.reduced.method; });
 

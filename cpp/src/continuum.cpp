@@ -21,6 +21,17 @@ double expanded_nuclear_norm(const StructuredMatrix& m, const Matrix& dense) {
   return few_nodes ? nuclear_norm_bound(m) : nuclear_norm(dense);
 }
 
+// Rank of Z told by the nodes: a node with k classes stands for k - 1 differences between them.
+Index reduced_rank(const Problem& problem, const Point& point) {
+  double within = 0.0;
+  for (Index i = 0; i < problem.size(); ++i) {
+    if (problem.amplitude_active(i)) {
+      within += problem.multiplicity[i] - 1.0;
+    }
+  }
+  return between_rank(problem, point) + static_cast<Index>(std::llround(within));
+}
+
 // One refinement: solve the nodes, expand, certify.
 class Attempt {
  public:
@@ -49,6 +60,7 @@ class Attempt {
     result.iterations = coarse.iterations;
     result.inner_iterations = coarse.inner_iterations;
     result.num_nodes = reduction.problem.size();
+    result.rank = reduced_rank(reduction.problem, coarse.point);
     return result;
   }
 

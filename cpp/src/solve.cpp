@@ -62,6 +62,7 @@ ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Itera
   solution.iterations = iterate.iterations;
   solution.inner_iterations = iterate.inner_iterations;
   solution.num_nodes = iterate.num_nodes;
+  solution.rank = iterate.rank;
   solution.status = solution.certificate.relative_gap <= options.tol ? Status::converged
                                                                      : iterate.reason;
   return solution;

@@ -40,6 +40,26 @@ def zero_solution(
     smoothing: float,
 ) -> tuple[_Array, float]: ...
 
+def solve_reduced(
+    count: _Array,
+    loss_weight: _Array,
+    multiplicity: _Array,
+    lambda_z: float,
+    lambda_b: float,
+    tol: float,
+    method: str,
+) -> CoreSolution: ...
+def certify_reduced(
+    count: _Array,
+    loss_weight: _Array,
+    multiplicity: _Array,
+    lambda_z: float,
+    lambda_b: float,
+    m: _Array,
+    scaled_bias: _Array,
+    nuclear_norm: float,
+) -> tuple[float, float, float, float]: ...
+
 class CoreSolution:
     @property
     def cluster_of(self) -> NDArray[np.int64]: ...
@@ -51,6 +71,8 @@ class CoreSolution:
     def multiplicity(self) -> _Array: ...
     @property
     def m(self) -> _Array: ...
+    @property
+    def structured(self) -> tuple[_Array, _Array, _Array] | None: ...
     @property
     def scaled_bias(self) -> _Array: ...
     @property
@@ -71,6 +93,10 @@ class CoreSolution:
     def iterations(self) -> int: ...
     @property
     def inner_iterations(self) -> int: ...
+    @property
+    def rank(self) -> int: ...
+    @property
+    def num_nodes(self) -> int: ...
     @property
     def method(self) -> str: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufm import _core
+from ufm._between import Between
 from ufm.problem import FloatArray, check_limit, check_positive
 
 IntArray = NDArray[np.int64]
@@ -105,6 +106,10 @@ class Solution:
     iterations, seconds, method, linear_algebra
         What it took: iterations of the method, wall seconds, the method that ran ("closed form"
         where Z is zero between clusters) and the linear algebra it used.
+    num_nodes : int
+        Nodes of the continuum reduction that was accepted, 0 where none was used.
+    known_rank : int or None
+        The rank where the method tells it at no cost.
     cluster_of : ndarray of shape (K,)
         Cluster of each class; clusters are in order of falling count.
     """
@@ -118,8 +123,8 @@ class Solution:
     cluster_count: FloatArray
     cluster_loss_weight: FloatArray
     multiplicity: FloatArray
-    between: FloatArray = field(repr=False)
-    scaled_bias: FloatArray = field(repr=False)
+    between: Between
+    scaled_bias: FloatArray
     amplitudes: FloatArray
     objective: float
     dual_objective: float
@@ -129,6 +134,8 @@ class Solution:
     seconds: float
     method: str
     linear_algebra: str
+    num_nodes: int = 0
+    known_rank: int | None = None
 
     # ------------------------------------------------------------------ verdicts
 
@@ -150,7 +157,8 @@ class Solution:
     @cached_property
     def collapsed(self) -> BoolArray:
         """Shape (K,): the class shares its mean prediction with another class of its cluster."""
-        return self._cluster_collapsed[self.cluster_of]
+        collapsed: BoolArray = self._cluster_collapsed[self.cluster_of]
+        return collapsed
 
     @cached_property
     def b(self) -> FloatArray:
@@ -161,14 +169,17 @@ class Solution:
 
     @cached_property
     def blocks(self) -> Blocks:
-        """Entries of Z by clusters, for any K."""
-        root_count = np.sqrt(self.cluster_count)
-        root_size = np.sqrt(self.multiplicity)
-        between = self.between / (root_size[:, None] * (root_size * root_count)[None, :])
-        inside = self.amplitudes / (self.multiplicity * root_count)
-        diagonal = np.diagonal(between) - inside
-        own = diagonal + self.amplitudes / root_count
-        between[np.diag_indices_from(between)] = diagonal
+        """Entries of Z by clusters; holds C x C numbers for C clusters.
+
+        Raises
+        ------
+        MemoryError
+            If they do not fit into the memory that is free.
+        """
+        self._require_memory("blocks", self.num_clusters)
+        between = self.between.dense() / self._row_scale[:, None] / self._column_scale[None, :]
+        own, other = self._diagonals
+        between[np.diag_indices_from(between)] = other
         return Blocks(self.cluster_of, own, between)
 
     @cached_property
@@ -180,41 +191,40 @@ class Solution:
         MemoryError
             If K x K doubles do not fit into the memory that is free.
         """
-        size = self.num_classes
-        needed = 8 * size * size
-        if needed > _free_memory():
-            raise MemoryError(
-                f"Z of {size} x {size} entries needs {needed / 2**30:.1f} GiB; use blocks, "
-                "column(k) or entry(j, k) instead"
-            )
+        self._require_memory("Z", self.num_classes)
         blocks = self.blocks
         Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of[None, :]]
-        Z[np.diag_indices(size)] = blocks.own[self.cluster_of]
+        Z[np.diag_indices(self.num_classes)] = blocks.own[self.cluster_of]
         return Z
 
     def column(self, k: int) -> FloatArray:
         """Mean prediction z_k of class k, shape (K,)."""
         k = self._class_index("k", k)
-        blocks = self.blocks
-        column: FloatArray = blocks.between[self.cluster_of, self.cluster_of[k]]
-        column[k] = blocks.own[self.cluster_of[k]]
+        cluster = int(self.cluster_of[k])
+        own, other = self._diagonals
+        by_cluster = self.between.column(cluster) / self._row_scale / self._column_scale[cluster]
+        by_cluster[cluster] = other[cluster]
+        column: FloatArray = by_cluster[self.cluster_of]
+        column[k] = own[cluster]
         return column
 
     def entry(self, j: int, k: int) -> float:
         """z_jk, the bias-free logit that class k's mean feature gives class j."""
         j = self._class_index("j", j)
         k = self._class_index("k", k)
-        blocks = self.blocks
-        if j == k:
-            return float(blocks.own[self.cluster_of[k]])
-        return float(blocks.between[self.cluster_of[j], self.cluster_of[k]])
+        own, other = self._diagonals
+        row, column = int(self.cluster_of[j]), int(self.cluster_of[k])
+        if row == column:
+            return float(own[column] if j == k else other[column])
+        scale = self._row_scale[row] * self._column_scale[column]
+        return float(self.between.entry(row, column) / scale)
 
     @cached_property
     def clusters(self) -> list[Cluster]:
         """The clusters in order of falling count."""
-        blocks = self.blocks
+        own, other = self._diagonals
         bias = self.scaled_bias / np.sqrt(self.multiplicity)
-        total = float(self.counts.sum())
+        weights = (self.cluster_loss_weight * self.counts.sum() / self.cluster_count).tolist()
         thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
         result = []
         for i in range(self.num_clusters):
@@ -222,14 +232,12 @@ class Solution:
             result.append(
                 Cluster(
                     count=float(self.cluster_count[i]),
-                    class_weight=float(
-                        self.cluster_loss_weight[i] * total / self.cluster_count[i]
-                    ),
+                    class_weight=1.0 if self.class_weights is None else weights[i],
                     multiplicity=int(self.multiplicity[i]),
                     threshold=float(thresholds[i]) if several else math.nan,
                     collapsed=bool(self._cluster_collapsed[i]),
-                    own_logit=float(blocks.own[i]),
-                    other_logit=float(blocks.between[i, i]) if several else math.nan,
+                    own_logit=float(own[i]),
+                    other_logit=float(other[i]) if several else math.nan,
                     bias=float(bias[i]),
                     amplitude=float(self.amplitudes[i]) if several else 0.0,
                 )
@@ -241,22 +249,24 @@ class Solution:
     @cached_property
     def singular_values(self) -> FloatArray:
         """Singular values of Z D^(1/2), falling, with multiplicity; shape (K,)."""
+        self._require_memory("singular_values", self.num_clusters)
         if self.num_clusters >= _core.lapack_crossover:
             from ufm._linalg import ensure_lapack
 
             ensure_lapack()
-        between = _core.singular_values(self.between)
+        between = _core.singular_values(self.between.dense())
         if not self._between_is_clean:
-            between[self._between_rank :] = 0.0
+            between[max(self.rank - self._within_rank, 0) :] = 0.0
         repeats = (self.multiplicity - 1).astype(np.int64)
         values = np.concatenate([between, np.repeat(self.amplitudes, repeats)])
         return np.sort(values)[::-1]
 
     @cached_property
     def rank(self) -> int:
-        """Rank of Z."""
-        active = self.amplitudes > 0
-        return self._between_rank + int((self.multiplicity[active] - 1).sum())
+        """Rank of Z; for the continuum method, of the solution that its nodes tell."""
+        if self.known_rank is not None:
+            return self.known_rank
+        return self._between_rank + self._within_rank
 
     def factors(
         self, dim: int | None = None, lambda_w: float | None = None, lambda_h: float | None = None
@@ -343,19 +353,49 @@ class Solution:
 
     @property
     def _cluster_collapsed(self) -> BoolArray:
-        return (self.multiplicity > 1) & (self.amplitudes == 0)
+        collapsed: BoolArray = (self.multiplicity > 1) & (self.amplitudes == 0)
+        return collapsed
+
+    @property
+    def _row_scale(self) -> FloatArray:
+        return np.sqrt(self.multiplicity)
+
+    @property
+    def _column_scale(self) -> FloatArray:
+        return np.sqrt(self.multiplicity * self.cluster_count)
+
+    @cached_property
+    def _diagonals(self) -> tuple[FloatArray, FloatArray]:
+        """Per cluster, z of a class for itself and for another class of the cluster."""
+        root_count = np.sqrt(self.cluster_count)
+        mean = self.between.diagonal() / (self.multiplicity * root_count)
+        other = mean - self.amplitudes / (self.multiplicity * root_count)
+        return other + self.amplitudes / root_count, other
+
+    def _require_memory(self, what: str, size: int) -> None:
+        needed = 8 * size * size
+        if needed > _free_memory():
+            raise MemoryError(
+                f"{what} needs {size} x {size} entries, {needed / 2**30:.1f} GiB, more than is "
+                "free; use column(k), entry(j, k) or clusters instead"
+            )
 
     @property
     def _between_is_clean(self) -> bool:
         # The core leaves exact zeros behind in small problems only.
         return self.num_clusters <= _core.small_problem
 
+    @property
+    def _within_rank(self) -> int:
+        return int((self.multiplicity[self.amplitudes > 0] - 1).sum())
+
     @cached_property
     def _between_rank(self) -> int:
         if self._between_is_clean:
-            values = _core.singular_values(self.between)
+            values = _core.singular_values(self.between.dense())
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
+        self._require_memory("rank", self.num_clusters)
         return int(
             _core.between_rank(
                 self.cluster_count,
@@ -363,7 +403,7 @@ class Solution:
                 self.multiplicity,
                 self.lambda_z,
                 self.lambda_b,
-                self.between,
+                self.between.dense(),
                 self.scaled_bias,
             )
         )

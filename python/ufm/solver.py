@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
 from ufm.problem import (
     FloatArray,
@@ -23,7 +24,7 @@ from ufm.problem import (
 )
 from ufm.solution import Solution, Status
 
-METHODS = ("auto", "proximal", "factored")
+METHODS = ("auto", "proximal", "factored", "continuum")
 
 _EMPTY: FloatArray = np.empty(0)
 
@@ -63,9 +64,12 @@ def solve(
     tol : float
         Relative duality gap (primal - dual) / primal of the exact K-class problem at which the
         solve counts as converged.
-    method : {"auto", "factored", "proximal"}
-        "factored" is a trust-region Newton method on Z D^(1/2) = U V^T; "proximal" is accelerated
-        proximal gradient with singular-value thresholding; "auto" chooses.
+    method : {"auto", "continuum", "factored", "proximal"}
+        "factored" is a trust-region Newton method on Z D^(1/2) = U V^T; "continuum" solves a few
+        Gauss nodes of the counts, interpolates, certifies the exact problem and refines, with
+        "factored" to finish where that does not reach `tol`; "proximal" is accelerated proximal
+        gradient with singular-value thresholding; "auto" is "continuum" from 32 different counts
+        on and "factored" below.
     class_weights : array_like of shape (K,), optional
         Loss weight per class, used as given (not normalised).
     max_iterations : int, optional
@@ -133,6 +137,7 @@ def solve(
             time_limit=seconds,
             progress=progress,
         )
+    structured = core.structured
     return Solution(
         counts=counts,
         lambda_z=lambda_z,
@@ -143,7 +148,7 @@ def solve(
         cluster_count=core.count,
         cluster_loss_weight=core.loss_weight,
         multiplicity=core.multiplicity,
-        between=core.m,
+        between=DenseBetween(core.m) if structured is None else StructuredBetween(*structured),
         scaled_bias=core.scaled_bias,
         amplitudes=core.amplitudes,
         objective=core.objective,
@@ -154,4 +159,6 @@ def solve(
         seconds=time.perf_counter() - start,
         method=core.method,
         linear_algebra=backend_name(core.count.size),
+        num_nodes=core.num_nodes,
+        known_rank=core.rank if core.rank >= 0 else None,
     )

@@ -48,6 +48,7 @@ struct ReducedSolution {
   int iterations = 0;
   int inner_iterations = 0;  // Hessian products, where the method has an inner loop
   Index num_nodes = 0;       // nodes of the continuum reduction that was accepted, or 0
+  Index rank = -1;           // of Z, where the method tells it
   std::string method;
 };
 
@@ -60,6 +61,7 @@ struct Iterate {
   int iterations = 0;
   int inner_iterations = 0;
   Index num_nodes = 0;                      // of a continuum reduction
+  Index rank = -1;                          // of Z, where the method tells it
   Status reason = Status::numerical_error;  // why it stopped, if it did not converge
 };
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from ufm._between import DenseBetween
 from ufm.problem import check_limit, check_positive
 from ufm.solution import Solution, Status
 
@@ -60,7 +61,7 @@ def balanced_solution(num_classes: int, count: float, lambda_z: float) -> Soluti
         cluster_count=np.array([count]),
         cluster_loss_weight=np.array([1 / size]),
         multiplicity=np.array([float(size)]),
-        between=np.zeros((1, 1)),
+        between=DenseBetween(np.zeros((1, 1))),
         scaled_bias=np.zeros(1),
         amplitudes=np.array([amplitude]),
         objective=objective,

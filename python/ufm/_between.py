@@ -1,0 +1,65 @@
+"""The between-cluster matrix M (C, C) of a solution: held whole, or as diagonal plus low rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ufm.problem import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class DenseBetween:
+    """M as an array of shape (C, C)."""
+
+    matrix: FloatArray
+
+    def dense(self) -> FloatArray:
+        """M itself; not to be changed."""
+        return self.matrix
+
+    def diagonal(self) -> FloatArray:
+        """The diagonal of M, shape (C,)."""
+        return np.diagonal(self.matrix).copy()
+
+    def column(self, i: int) -> FloatArray:
+        """Column i of M, shape (C,)."""
+        return self.matrix[:, i].copy()
+
+    def entry(self, j: int, i: int) -> float:
+        """M[j, i]."""
+        return float(self.matrix[j, i])
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredBetween:
+    """M = diag(d) + left @ right.T with few columns in left and right."""
+
+    d: FloatArray
+    left: FloatArray
+    right: FloatArray
+
+    def dense(self) -> FloatArray:
+        """M as a new array of shape (C, C)."""
+        matrix: FloatArray = self.left @ self.right.T
+        matrix[np.diag_indices_from(matrix)] += self.d
+        return matrix
+
+    def diagonal(self) -> FloatArray:
+        """The diagonal of M, shape (C,)."""
+        return self.d + np.einsum("ij,ij->i", self.left, self.right)
+
+    def column(self, i: int) -> FloatArray:
+        """Column i of M, shape (C,)."""
+        column: FloatArray = self.left @ self.right[i]
+        column[i] += self.d[i]
+        return column
+
+    def entry(self, j: int, i: int) -> float:
+        """M[j, i]."""
+        value = float(self.left[j] @ self.right[i])
+        return value + float(self.d[i]) if j == i else value
+
+
+Between = DenseBetween | StructuredBetween

@@ -29,6 +29,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--limit", type=float, default=60.0, help="seconds a point")
     parser.add_argument("--repeats", type=int, default=3, help="processes of a fast point")
+    parser.add_argument("--threads", type=int, help="threads from K = 200 on (default: all cores)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to try the command")
     parser.add_argument("--resume", action="store_true", help="keep what was measured already")
     parser.add_argument("--render", action="store_true", help="write the page from the raw numbers")
@@ -53,7 +54,9 @@ def _save(results: Results, path: Path) -> None:
 
 
 def _peers(options: argparse.Namespace, results: Results, save: Callable[[], None]) -> None:
-    settings = Settings(tuple(options.peers), TARGETS, options.limit, options.repeats)
+    settings = Settings(
+        tuple(options.peers), TARGETS, options.limit, options.repeats, options.threads
+    )
 
     def keep(records: list[dict[str, Any]]) -> None:
         results["sections"]["peers"] = records
@@ -111,11 +114,10 @@ def _scaling(options: argparse.Namespace, results: Results, save: Callable[[], N
                 print(f"scaling: K = {size} stops the series: {error}", flush=True)
                 break
             rows.append(row)
-            _one("scaling", rows[-1:], results)
-            results["sections"]["scaling"] = rows
-            save()
+            print(f"scaling: {json.dumps(row)}", flush=True)
             if not row["converged"]:
                 break
+    results["sections"]["scaling"] = rows
 
 
 def _linear_algebra(
@@ -161,7 +163,12 @@ def _start(options: argparse.Namespace, raw: Path) -> Results:
         if old is None:
             raise SystemExit(f"there is no {raw} to render")
         return old
-    settings = {"limit": options.limit, "repeats": options.repeats, "quick": options.quick}
+    settings = {
+        "limit": options.limit,
+        "repeats": options.repeats,
+        "quick": options.quick,
+        "threads": options.threads,
+    }
     results: Results = {"machine": describe(), "settings": settings, "sections": {}}
     if old is not None and (options.resume or options.only):
         results["sections"] = old["sections"]
@@ -186,7 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     render(results, options.output)
     complaints = check_agreement(results["sections"].get("peers", []))
     for complaint in complaints:
-        print(f"DISAGREEMENT {complaint}", file=sys.stderr)
+        print(f"PROBLEM: {complaint}", file=sys.stderr)
     print(f"wrote {options.output / 'benchmarks.md'}")
     return 1 if complaints else 0
 

@@ -22,17 +22,30 @@ JUDGE_PATIENCE = 90.0  # seconds that one judgement may take
 
 @dataclass(frozen=True)
 class Settings:
-    """What to run: peers, targets (relative gaps), seconds a point, processes of a fast point."""
+    """What to run, and how.
+
+    Attributes
+    ----------
+    targets : tuple of float
+        Relative duality gaps.
+    limit : float
+        Seconds a point.
+    repeats : int
+        Processes of a fast point.
+    threads : int or None
+        Threads from K = 200 on; None for all cores.
+    """
 
     peers: tuple[str, ...]
     targets: tuple[float, ...]
     limit: float
     repeats: int
+    threads: int | None = None
 
 
-def threads_for(size: int) -> int:
+def threads_for(size: int, settings: Settings) -> int:
     """Threads that every peer gets at this K."""
-    return 1 if size < THREADS_FROM else (os.cpu_count() or 1)
+    return 1 if size < THREADS_FROM else settings.threads or os.cpu_count() or 1
 
 
 def compare(
@@ -43,10 +56,10 @@ def compare(
 ) -> list[Record]:
     """Measure all cases, calling ``save`` after each measurement.
 
-    Measurements in ``done`` are not run again. A peer that misses even the largest gap within the
-    limit is not tried on larger problems of the same regime.
+    Measurements in ``done`` are not run again, unless they failed. A peer that misses even the
+    largest gap within the limit is not tried on larger problems of the same regime.
     """
-    records = list(done)
+    records = [record for record in done if record["status"] in ("measured", "too slow")]
     known = {(record["key"], record["peer"]): record for record in records}
     for case in cases:
         for name in settings.peers:
@@ -107,7 +120,7 @@ def _run_once(case: Case, peer: Peer, settings: Settings) -> Record:
         "targets": settings.targets,
         "limit": settings.limit,
     }
-    threads = threads_for(case.size)
+    threads = threads_for(case.size, settings)
     outcome = run_worker(task, threads, GRACE * settings.limit + JUDGE_PATIENCE)
     points = [event for event in outcome["events"] if _is_finite_point(event)]
     times = {f"{t:g}": _time_to(points, t, settings.limit) for t in settings.targets}
@@ -139,7 +152,8 @@ def _is_finite_point(event: dict[str, Any]) -> bool:
 def _reason(outcome: dict[str, Any]) -> str:
     """Why there may be less than was asked for: what the solver said last."""
     if outcome["error"]:
-        return str(outcome["error"])
+        last = outcome["error"].strip().splitlines()[-1]
+        return "out of memory" if "memory" in last.lower() else last[-300:]
     if outcome["killed"]:
         return "killed, far beyond the limit"
     return next((e["status"] for e in outcome["events"] if e["event"] == "unanswered"), "")
@@ -190,7 +204,7 @@ def check_agreement(records: list[Record]) -> list[str]:
         if record.get("primal") is not None:
             groups.setdefault(record["key"], []).append(record)
     complaints = [
-        f"{record['key']}: {record['peer']} failed: {record['reason'][-300:]}"
+        f"{record['key']}: {record['peer']} failed: {record['reason']}"
         for record in records
         if record["status"] == "failed" and record["peer"].startswith("ufm-")
     ]
@@ -214,6 +228,6 @@ def line(record: Record) -> str:
         f"{target}: {'-' if seconds is None else f'{seconds:.3g} s'}"
         for target, seconds in record["time_to"].items()
     )
-    tail = f" [{record['status']}] {record['reason'][-300:]}" if record["reason"] else ""
+    tail = f" [{record['status']}] {record['reason']}" if record["reason"] else ""
     best = "none" if record["best_gap"] is None else f"{record['best_gap']:.1e}"
     return f"{head} {times}  best gap {best}  {record['peak_mib']} MiB{tail}"

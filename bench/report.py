@@ -152,7 +152,9 @@ def _time_cell(record: Record, target: str) -> str:
     value = record["time_to"].get(target)
     if value is not None:
         return seconds(value)
-    return "no answer" if record["best_gap"] is None else f"({record['best_gap']:.0e})"
+    if record["best_gap"] is None:
+        return record["reason"] if record["reason"] == "out of memory" else "no answer"
+    return f"({record['best_gap']:.0e})"
 
 
 def _memory_cell(record: Record) -> str:

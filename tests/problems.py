@@ -14,7 +14,7 @@ from oracles import numpy_oracle
 from oracles.numpy_oracle import Array, Certificate
 
 # Every general-purpose method; a new one joins all comparisons by being named here.
-METHODS = ("auto", "factored", "proximal")
+METHODS = ("auto", "factored", "proximal", "continuum")
 
 ROUNDING = 1e-12
 

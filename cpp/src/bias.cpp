@@ -1,21 +1,46 @@
 #include "ufm/bias.hpp"
 
+#include <limits>
 #include <utility>
 
 #include "ufm/trust_region.hpp"
 
 namespace ufm {
+
+BiasPenalty::BiasPenalty(const Problem& problem)
+    : lambda_b_(problem.lambda_b),
+      flat_direction_(problem.multiplicity.cwiseSqrt().cwiseQuotient(problem.scale).normalized()) {}
+
+double BiasPenalty::value(const Vector& bias) const { return 0.5 * lambda_b_ * bias.squaredNorm(); }
+
+void BiasPenalty::add_gradient(const Vector& bias, Vector& gradient) const {
+  gradient += lambda_b_ * bias;
+}
+
+void BiasPenalty::add_diagonal(Vector& diagonal) const {
+  diagonal.array() += lambda_b_;
+  diagonal.array() += 1e-12 * diagonal.maxCoeff() + 1e-300;
+}
+
+void BiasPenalty::centre(Eigen::Ref<Vector> bias) const {
+  bias -= flat_direction_.dot(bias) * flat_direction_;
+}
+
 namespace {
 
 class BiasModel final : public SmoothModel {
  public:
   BiasModel(const BlockLoss& loss, const Matrix& m, double accuracy)
-      : loss_(loss), m_(m), zero_(Matrix::Zero(m.rows(), m.cols())), accuracy_(accuracy) {}
+      : loss_(loss),
+        m_(m),
+        penalty_(loss.problem()),
+        zero_(Matrix::Zero(m.rows(), m.cols())),
+        accuracy_(accuracy) {}
 
   double trial_value(const Vector& x) override {
     trial_x_ = x;
     loss_.evaluate(m_, x, trial_);
-    return trial_.value + 0.5 * lambda_b() * x.squaredNorm();
+    return trial_.value + penalty_.value(x);
   }
 
   void accept_trial() override {
@@ -25,36 +50,43 @@ class BiasModel final : public SmoothModel {
 
   void gradient(Vector& g) override {
     loss_.gradient(current_, scratch_, g);
-    g += lambda_b() * x_;
+    penalty_.add_gradient(x_, g);
   }
 
   void hessian_product(const Vector& direction, Vector& product) override {
     loss_.hessian_product(current_, zero_, direction, scratch_, product);
-    product += lambda_b() * direction;
+    penalty_.add_gradient(direction, product);
   }
 
   void prepare_preconditioner() override {
     loss_.hessian_diagonal(current_, scratch_, diagonal_);
-    diagonal_.array() += lambda_b() + 1e-12 * (diagonal_.maxCoeff() + lambda_b()) + 1e-300;
+    penalty_.add_diagonal(diagonal_);
   }
 
-  void precondition(const Vector& r, Vector& y) const override { y = r.cwiseQuotient(diagonal_); }
+  void precondition(const Vector& r, Vector& y) const override {
+    y = r.cwiseQuotient(diagonal_);
+    penalty_.centre(y);
+  }
 
   double squared_norm(const Vector& x) const override { return x.cwiseAbs2().dot(diagonal_); }
 
   bool finished(int /*iteration*/, double value, double predicted_decrease) override {
-    return predicted_decrease <= accuracy_ * value;
+    // Newton's method squares the error at each step; once it no longer does, rounding rules.
+    const bool at_rounding =
+        predicted_decrease <= 1e-20 * value && predicted_decrease > 0.01 * last_decrease_;
+    last_decrease_ = predicted_decrease;
+    return predicted_decrease <= accuracy_ * value || at_rounding;
   }
 
   LossState& state() { return current_; }
 
  private:
-  double lambda_b() const { return loss_.problem().lambda_b; }
-
   const BlockLoss& loss_;
   const Matrix& m_;
+  BiasPenalty penalty_;
   Matrix zero_;
   double accuracy_;
+  double last_decrease_ = std::numeric_limits<double>::infinity();
   LossState trial_;
   LossState current_;
   Vector trial_x_;
@@ -75,6 +107,7 @@ void minimise_bias(const BlockLoss& loss, const Matrix& m, Vector& bias, LossSta
   TrustRegionOptions options;
   options.max_iterations = 60;
   trust_region(model, bias, options, monitor);
+  BiasPenalty(loss.problem()).centre(bias);
   state = std::move(model.state());
 }
 

@@ -127,24 +127,25 @@ Certificate certify(const BlockLoss& loss, const LossState& state, const Vector&
                             operator_norm(gradient, monitor));
 }
 
-Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
-                                 double nuclear_norm, double tol, Monitor& monitor) {
+Certificate certify_at_best_bias(const BlockLoss& loss, const Matrix& m, const Vector& bias,
+                                 const LossState& state, double nuclear_norm, double tol,
+                                 Monitor& monitor) {
   const Problem& problem = loss.problem();
   if (problem.has_bias()) {
     Matrix gradient;
     Vector bias_gradient;
     loss.gradient(state, gradient, bias_gradient);
-    bias_gradient += problem.lambda_b * point.bias;
+    bias_gradient += problem.lambda_b * bias;
     const double cost = bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
-    const double primal = primal_value(problem, state, point.bias, nuclear_norm);
+    const double primal = primal_value(problem, state, bias, nuclear_norm);
     if (!(cost <= 0.01 * tol * primal)) {
-      Vector bias = point.bias;
+      Vector best_bias = bias;
       LossState best;
-      minimise_bias(loss, point.m, bias, best, monitor);
-      return certify(loss, best, bias, nuclear_norm, monitor);
+      minimise_bias(loss, m, best_bias, best, monitor);
+      return certify(loss, best, best_bias, nuclear_norm, monitor);
     }
   }
-  return certify(loss, state, point.bias, nuclear_norm, monitor);
+  return certify(loss, state, bias, nuclear_norm, monitor);
 }
 
 CertifiedPoint certify_best(const BlockLoss& loss, Point point, double nuclear_norm, double tol,

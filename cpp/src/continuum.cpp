@@ -2,6 +2,7 @@
 // refine until the certificate is good enough.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "ufm/linalg.hpp"
@@ -32,6 +33,33 @@ Index reduced_rank(const Problem& problem, const Point& point) {
   return between_rank(problem, point) + static_cast<Index>(std::llround(within));
 }
 
+// Shows the progress of the nodes' solve without its gap, which is not that of the problem itself.
+class NodesMonitor final : public Monitor {
+ public:
+  NodesMonitor(Monitor& other, int before) : other_(other), before_(before) {}
+  StopReason poll() override { return other_.poll(); }
+  void report(int iteration, double objective, double /*relative_gap*/) override {
+    other_.report(before_ + iteration, objective, std::numeric_limits<double>::quiet_NaN());
+  }
+
+ private:
+  Monitor& other_;
+  int before_;
+};
+
+// Passes on only the request to abandon: what was solved is worth certifying after a time limit.
+class AbandonOnly final : public Monitor {
+ public:
+  explicit AbandonOnly(Monitor& other) : other_(other) {}
+  StopReason poll() override {
+    const StopReason reason = other_.poll();
+    return reason == StopReason::abandon ? reason : StopReason::none;
+  }
+
+ private:
+  Monitor& other_;
+};
+
 // One refinement: solve the nodes, expand, certify.
 class Attempt {
  public:
@@ -41,22 +69,27 @@ class Attempt {
     coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
   }
 
-  ContinuumResult run(const Reduction& reduction) {
+  ContinuumResult run(const Reduction& reduction, int iterations_before) {
     const Problem& problem = loss_.problem();
-    const ReducedSolution coarse = solve(reduction.problem, coarse_options_, monitor_);
+    NodesMonitor nodes(monitor_, iterations_before);
+    const ReducedSolution coarse = solve(reduction.problem, coarse_options_, nodes);
+    const bool stopped =
+        coarse.status == Status::time_limit || coarse.status == Status::interrupted;
+    AbandonOnly monitor(monitor_);
     const ContinuumPoint point =
-        expand_solution(problem, reduction, coarse.point, coarse.amplitudes, monitor_);
+        expand_solution(problem, reduction, coarse.point, coarse.amplitudes, monitor);
     ContinuumResult result;
     result.found = true;
     if (problem.size() <= dense_limit) {
       Matrix m = point.m.dense();
       const double norm = expanded_nuclear_norm(point.m, m);
-      result.best = certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false,
-                                 monitor_);
+      result.best =
+          certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
     } else {
-      result.best = certify_structured(loss_, reduction, point, monitor_);
+      result.best = certify_structured(loss_, reduction, point, monitor);
       result.structured = point.m;
     }
+    result.reason = stopped ? coarse.status : Status::max_iterations;
     result.iterations = coarse.iterations;
     result.inner_iterations = coarse.inner_iterations;
     result.num_nodes = reduction.problem.size();
@@ -78,6 +111,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
   const Problem& problem = loss.problem();
   Attempt attempt(loss, options, monitor);
   ContinuumResult best;
+  Status reason = Status::max_iterations;
   int iterations = 0;
   int inner_iterations = 0;
   for (const ReductionOptions& refinement : refinements) {
@@ -85,7 +119,17 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
     if (3 * reduction.problem.size() > 2 * problem.size()) {
       break;  // hardly smaller than the problem itself
     }
-    ContinuumResult result = attempt.run(reduction);
+    ContinuumResult result;
+    try {
+      result = attempt.run(reduction, iterations);
+    } catch (const StopRequest& stop) {
+      if (!best.found) {
+        throw;
+      }
+      reason = status_of(stop);
+      break;
+    }
+    reason = result.reason;
     iterations += result.iterations;
     inner_iterations += result.inner_iterations;
     const Certificate& certificate = result.best.certificate;
@@ -93,13 +137,13 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
     if (!best.found || certificate.relative_gap < best.best.certificate.relative_gap) {
       best = std::move(result);
     }
-    if (best.best.certificate.relative_gap <= options.tol) {
+    if (best.best.certificate.relative_gap <= options.tol || reason != Status::max_iterations) {
       break;
     }
   }
   best.iterations = iterations;
   best.inner_iterations = inner_iterations;
-  best.reason = Status::max_iterations;
+  best.reason = reason;
   return best;
 }
 

@@ -26,6 +26,7 @@ class FactoredModel final : public SmoothModel {
         size_(loss.problem().size()),
         rank_(rank),
         has_bias_(loss.problem().has_bias()),
+        bias_penalty_(loss.problem()),
         options_(options),
         monitor_(monitor) {}
 
@@ -42,7 +43,8 @@ class FactoredModel final : public SmoothModel {
     multiply(trial_.left, Transpose::no, trial_.right, Transpose::yes, 0.0, m_, monitor_);
     loss_.evaluate(m_, trial_.bias, trial_.loss);
     trial_.nuclear_norm = 0.5 * x.head(2 * size_ * rank_).squaredNorm();
-    return primal_value(loss_.problem(), trial_.loss, trial_.bias, trial_.nuclear_norm);
+    const double value = trial_.loss.value + lambda_z() * trial_.nuclear_norm;
+    return has_bias_ ? value + bias_penalty_.value(trial_.bias) : value;
   }
 
   void accept_trial() override {
@@ -59,7 +61,9 @@ class FactoredModel final : public SmoothModel {
     multiply(gradient_m_, Transpose::yes, current_.left, Transpose::no, 0.0, scratch_, monitor_);
     right = scratch_ + lambda_z() * current_.right;
     if (has_bias_) {
-      g.tail(size_) = gradient_bias_ + lambda_b() * current_.bias;
+      bias_ = gradient_bias_;
+      bias_penalty_.add_gradient(current_.bias, bias_);
+      g.tail(size_) = bias_;
     }
   }
 
@@ -79,7 +83,8 @@ class FactoredModel final : public SmoothModel {
     multiply(gradient_m_, Transpose::yes, left_, Transpose::no, 1.0, scratch_, monitor_);
     right = scratch_ + lambda_z() * right_;
     if (has_bias_) {
-      product.tail(size_) = product_bias_ + lambda_b() * bias_;
+      bias_penalty_.add_gradient(bias_, product_bias_);
+      product.tail(size_) = product_bias_;
     }
   }
 
@@ -102,7 +107,7 @@ class FactoredModel final : public SmoothModel {
         ((block_left_.array() * block_right_.array()).colwise() - coupling_.array().square())
             .inverse();
     if (has_bias_) {
-      bias_diagonal_.array() += lambda_b() + 1e-12 * bias_diagonal_.maxCoeff() + 1e-300;
+      bias_penalty_.add_diagonal(bias_diagonal_);
     }
   }
 
@@ -118,6 +123,7 @@ class FactoredModel final : public SmoothModel {
                                               r_left.array().colwise() * coupling_.array());
     if (has_bias_) {
       y.tail(size_) = r.tail(size_).cwiseQuotient(bias_diagonal_);
+      bias_penalty_.centre(y.tail(size_));
     }
   }
 
@@ -136,23 +142,33 @@ class FactoredModel final : public SmoothModel {
 
   bool finished(int /*iteration*/, double value, double predicted_decrease) override {
     ++iterations_;
-    if (predicted_decrease > 10.0 * options_.tol * std::abs(value)) {
+    const double worth_a_look = std::max(10.0 * options_.tol, 1e-12);
+    if (predicted_decrease > worth_a_look * std::abs(value)) {
       monitor_.report(iterations_, value, std::numeric_limits<double>::quiet_NaN());
       return false;
     }
     certify_current();
-    monitor_.report(iterations_, value, gap_);
-    if (gap_ > options_.tol) {
-      return false;
+    monitor_.report(iterations_, value, best_.gap);
+    if (best_.gap > options_.tol) {
+      // At the limits of double precision neither the objective nor the gap improves any more.
+      const bool no_progress =
+          gap_ > 0.5 * last_gap_ && predicted_decrease < 1e-13 * std::abs(value);
+      last_gap_ = gap_;
+      no_progress_ = no_progress ? no_progress_ + 1 : 0;
+      return no_progress_ >= 5;
     }
     // Small problems go on for a few nearly free iterations, to the limits of double precision.
-    return size_ > small_problem || gap_ <= 1e-12 || ++refinements_ > 3;
+    return size_ > small_problem || best_.gap <= 1e-12 || ++refinements_ > 3;
   }
 
   void certify_current() {
-    certificate_ = certify_at_best_bias(loss_, result().point, current_.loss, current_.nuclear_norm,
-                                        options_.tol, monitor_);
+    multiply(current_.left, Transpose::no, current_.right, Transpose::yes, 0.0, m_, monitor_);
+    certificate_ = certify_at_best_bias(loss_, m_, current_.bias, current_.loss,
+                                        current_.nuclear_norm, options_.tol, monitor_);
     gap_ = certificate_.relative_gap;
+    if (gap_ < best_.gap) {
+      best_ = {current_.left, current_.right, current_.bias, current_.nuclear_norm, gap_};
+    }
   }
 
   // Moves along the strongest direction that the dual constraint says is missing, into the
@@ -170,15 +186,19 @@ class FactoredModel final : public SmoothModel {
     return pack(left, right, current_.bias);
   }
 
-  double gap() const { return gap_; }
+  double best_gap() const { return best_.gap; }
+  bool is_stuck() const { return no_progress_ >= 5; }
   bool has_point() const { return current_.left.size() > 0; }
 
   Iterate result() {
+    // The best iterate that was certified, or the last one if none was.
+    const bool certified = best_.left.size() > 0;
     Iterate iterate;
-    multiply(current_.left, Transpose::no, current_.right, Transpose::yes, 0.0, iterate.point.m,
+    multiply(certified ? best_.left : current_.left, Transpose::no,
+             certified ? best_.right : current_.right, Transpose::yes, 0.0, iterate.point.m,
              quiet_);
-    iterate.point.bias = current_.bias;
-    iterate.nuclear_norm = current_.nuclear_norm;
+    iterate.point.bias = certified ? best_.bias : current_.bias;
+    iterate.nuclear_norm = certified ? best_.nuclear_norm : current_.nuclear_norm;
     iterate.iterations = iterations_;
     iterate.inner_iterations = products_;
     return iterate;
@@ -193,8 +213,15 @@ class FactoredModel final : public SmoothModel {
     double nuclear_norm = 0.0;
   };
 
+  struct Best {
+    Matrix left;
+    Matrix right;
+    Vector bias;
+    double nuclear_norm = 0.0;
+    double gap = std::numeric_limits<double>::infinity();
+  };
+
   double lambda_z() const { return loss_.problem().lambda_z; }
-  double lambda_b() const { return loss_.problem().lambda_b; }
 
   void unpack(const Vector& x, Matrix& left, Matrix& right, Vector& bias) const {
     left = ConstMap(x.data(), size_, rank_);
@@ -210,6 +237,7 @@ class FactoredModel final : public SmoothModel {
   Index size_;
   Index rank_;
   bool has_bias_;
+  BiasPenalty bias_penalty_;
   const SolveOptions& options_;
   Monitor& monitor_;
   Monitor quiet_;
@@ -219,7 +247,10 @@ class FactoredModel final : public SmoothModel {
   Vector gradient_bias_;
   Certificate certificate_;
   double gap_ = std::numeric_limits<double>::infinity();
+  double last_gap_ = std::numeric_limits<double>::infinity();
+  Best best_;
   int refinements_ = 0;
+  int no_progress_ = 0;
   int iterations_ = 0;
   int products_ = 0;
   // Work space, kept to avoid allocations in the inner loop.
@@ -240,7 +271,7 @@ Iterate solve_factored(const BlockLoss& loss, const FactoredStart& start,
   FactoredModel model(loss, start.left.cols(), options, monitor);
   Vector x = model.pack(start.left, start.right, start.bias);
   TrustRegionOptions newton;
-  newton.max_iterations = options.max_iterations > 0 ? options.max_iterations : 500;
+  newton.max_iterations = options.max_iterations > 0 ? options.max_iterations : 2000;
   Status reason = Status::max_iterations;
   try {
     for (int attempt = 0; attempt < 5 && newton.max_iterations > 0; ++attempt) {
@@ -250,7 +281,11 @@ Iterate solve_factored(const BlockLoss& loss, const FactoredStart& start,
       if (result.end != TrustRegionEnd::finished) {
         model.certify_current();
       }
-      if (model.gap() <= options.tol || result.end == TrustRegionEnd::not_finite) {
+      if (model.best_gap() <= options.tol || result.end == TrustRegionEnd::not_finite) {
+        break;
+      }
+      if (model.is_stuck()) {
+        reason = Status::numerical_error;
         break;
       }
       x = model.escape();

@@ -11,6 +11,8 @@
 namespace ufm {
 namespace {
 
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
 struct Evaluation {
   LossState loss;
   Matrix gradient_m;
@@ -37,13 +39,15 @@ class ProximalGradient {
     const int limit = options_.max_iterations > 0 ? options_.max_iterations : 50000;
     Iterate iterate;
     iterate.reason = Status::max_iterations;
+    start();  // a stop request here goes to the caller: there is no iterate yet
     try {
-      start();
       int next_check = 1;
       while (iterate.iterations < limit) {
         monitor_.check();
         step();
         ++iterate.iterations;
+        monitor_.report(iterate.iterations, at_next_.value + problem_.lambda_z * nuclear_norm_,
+                        best_gap_ < infinity ? best_gap_ : std::nan(""));
         if (iterate.iterations >= next_check || iterate.iterations == limit) {
           next_check = iterate.iterations + std::clamp(iterate.iterations / 10, 5, 100);
           if (certified(iterate.iterations)) {
@@ -54,8 +58,8 @@ class ProximalGradient {
     } catch (const StopRequest& stop) {
       iterate.reason = status_of(stop);
     }
-    iterate.point = x_;
-    iterate.nuclear_norm = nuclear_norm_;
+    iterate.point = best_gap_ < infinity ? best_ : x_;
+    iterate.nuclear_norm = best_gap_ < infinity ? best_nuclear_norm_ : nuclear_norm_;
     return iterate;
   }
 
@@ -137,7 +141,13 @@ class ProximalGradient {
     LossState state;
     loss_.evaluate(x_.m, x_.bias, state);
     const double gap =
-        certify_at_best_bias(loss_, x_, state, nuclear_norm_, options_.tol, monitor_).relative_gap;
+        certify_at_best_bias(loss_, x_.m, x_.bias, state, nuclear_norm_, options_.tol, monitor_)
+            .relative_gap;
+    if (gap < best_gap_) {
+      best_gap_ = gap;
+      best_ = x_;
+      best_nuclear_norm_ = nuclear_norm_;
+    }
     monitor_.report(iteration, primal_value(problem_, state, x_.bias, nuclear_norm_), gap);
     return gap <= options_.tol;
   }
@@ -154,6 +164,9 @@ class ProximalGradient {
   double next_nuclear_norm_ = 0.0;
   double momentum_ = 1.0;
   double inverse_step_ = 0.0;
+  Point best_;
+  double best_nuclear_norm_ = 0.0;
+  double best_gap_ = infinity;
 };
 
 }  // namespace

@@ -168,7 +168,8 @@ bool is_reducible(const Problem& problem) {
       return false;
     }
   }
-  return problem.scale[0] == 1.0 && problem.smoothing == 0.0 && problem.offset.cwiseAbs().maxCoeff() == 0.0;
+  return problem.scale[0] == 1.0 && problem.smoothing == 0.0 &&
+         problem.offset.cwiseAbs().maxCoeff() == 0.0;
 }
 
 Reduction reduce(const Problem& problem, const ReductionOptions& options) {

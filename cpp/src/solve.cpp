@@ -24,8 +24,18 @@ ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const Lo
   return svt(m - gradient / curvature, problem.lambda_z / curvature);
 }
 
+// At the optimum the logits of every column sum to zero (weighted by the inverse scales). Removing
+// what is left of the sum does not change the loss and lowers the nuclear norm.
+void remove_column_means(const Problem& problem, Matrix& m) {
+  const Vector direction =
+      problem.multiplicity.cwiseSqrt().cwiseQuotient(problem.scale).normalized();
+  const Eigen::RowVectorXd means = direction.transpose() * m;
+  m.noalias() -= direction * means;
+}
+
 CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& from, double tol) {
   ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state);
+  remove_column_means(loss.problem(), shrunk.value);
   Monitor quiet;
   return certify_best(loss, {std::move(shrunk.value), from.point.bias}, shrunk.nuclear_norm, tol,
                       true, quiet);
@@ -34,14 +44,23 @@ CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& fro
 CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
                               const SolveOptions& options) {
   Monitor quiet;  // a certificate is owed even after a stop request
+  remove_column_means(loss.problem(), iterate.point.m);
+  if (loss.problem().has_bias()) {
+    BiasPenalty(loss.problem()).centre(iterate.point.bias);
+  }
   CertifiedPoint best = certify_best(loss, std::move(iterate.point), iterate.nuclear_norm,
                                      options.tol, loss.problem().size() <= small_problem, quiet);
-  if (loss.problem().size() <= small_problem && best.point.m.allFinite()) {
+  const Index size = loss.problem().size();
+  const bool finite = best.point.m.allFinite();
+  if (finite && (size <= small_problem ||
+                 (size <= dense_limit && best.certificate.relative_gap > options.tol))) {
+    // The methods' upper bounds of the nuclear norm are tight at the optimum only.
     best.nuclear_norm = nuclear_norm(best.point.m);
     best.certificate.primal =
         primal_value(loss.problem(), best.state, best.point.bias, best.nuclear_norm);
-    best.certificate.relative_gap =
-        relative_gap(best.certificate.primal, best.certificate.dual);
+    best.certificate.relative_gap = relative_gap(best.certificate.primal, best.certificate.dual);
+  }
+  if (finite && size <= small_problem) {
     CertifiedPoint clean = proximal_cleanup(loss, best, options.tol);
     if (clean.certificate.relative_gap <=
         std::max(best.certificate.relative_gap, 1e-3 * options.tol)) {
@@ -63,8 +82,8 @@ ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Itera
   solution.inner_iterations = iterate.inner_iterations;
   solution.num_nodes = iterate.num_nodes;
   solution.rank = iterate.rank;
-  solution.status = solution.certificate.relative_gap <= options.tol ? Status::converged
-                                                                     : iterate.reason;
+  solution.status =
+      solution.certificate.relative_gap <= options.tol ? Status::converged : iterate.reason;
   return solution;
 }
 
@@ -100,7 +119,9 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
   }
   const double gap = reduced.found ? reduced.best.certificate.relative_gap : 0.0;
   ReducedSolution solution;
-  if (reduced.found && (gap <= options.tol || size > factored_limit)) {
+  const bool stopped =
+      reduced.reason == Status::time_limit || reduced.reason == Status::interrupted;
+  if (reduced.found && (gap <= options.tol || stopped || size > factored_limit)) {
     solution = conclude(loss, std::move(reduced.best), reduced, options);
     solution.structured = std::move(reduced.structured);
     solution.method = "continuum";

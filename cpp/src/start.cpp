@@ -103,8 +103,7 @@ bool zero_is_ruled_out(const Problem& problem) {
   for (Index i = 0; i < problem.size(); ++i) {
     // Squared norm of p - e_i.
     const double column = std::max(square - 2.0 * p[i] + 1.0, 0.0);
-    const double norm =
-        std::sqrt(column) * problem.loss_weight[i] / std::sqrt(problem.count[i]);
+    const double norm = std::sqrt(column) * problem.loss_weight[i] / std::sqrt(problem.count[i]);
     if (problem.lambda_z < 0.999 * norm) {
       return true;
     }

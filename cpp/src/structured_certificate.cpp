@@ -1,7 +1,7 @@
 // The certificate of a continuum point without any C x C matrix.
 //
-// Off the diagonal the gradient is G_li = sqrt(k_l) exp(F(x_l, x_i) + b(x_l)) s_i with a smooth F, so
-// G = diag(D) + P Q^T + E with few columns in P and Q. P and Q interpolate exp(F + b) on a finer
+// Off the diagonal the gradient is G_li = sqrt(k_l) exp(F(x_l, x_i) + b(x_l)) s_i with a smooth F,
+// so G = diag(D) + P Q^T + E with few columns in P and Q. P and Q interpolate exp(F + b) on a finer
 // set of nodes; E, what interpolation leaves out, is visited entry by entry and enters the norm
 // bound by its Frobenius norm.
 #include <Eigen/Eigenvalues>
@@ -30,8 +30,8 @@ struct GradientForm {
 
 // Interpolation from a finer set of nodes: to the clusters, and from the coarse nodes to it.
 struct FineNodes {
-  Matrix to_clusters;  // C x f
-  Matrix from_nodes;   // f x r
+  Matrix to_clusters;         // C x f
+  Matrix from_nodes;          // f x r
   std::vector<Index> single;  // fine nodes that are kept clusters of one class
 };
 
@@ -58,8 +58,7 @@ FineNodes refine_nodes(const Problem& problem, const Reduction& reduction) {
       continue;
     }
     const Vector points = problem.count.segment(panel.first, panel.count).array().log();
-    const Vector finer =
-        chebyshev_points(points[panel.count - 1], points[0], 2 * nodes + 4);
+    const Vector finer = chebyshev_points(points[panel.count - 1], points[0], 2 * nodes + 4);
     fine.to_clusters.block(panel.first, at, panel.count, finer.size()) =
         lagrange_matrix(finer, points);
     fine.from_nodes.block(at, panel.first_node, finer.size(), nodes) =
@@ -104,14 +103,12 @@ class StructuredCertifier {
     double squares = 0.0;
     for (Index first = 0; first < problem_.size(); first += block_columns) {
       monitor_.check();
-      squares +=
-          visit(first, std::min(block_columns, problem_.size() - first), result.state);
+      squares += visit(first, std::min(block_columns, problem_.size() - first), result.state);
     }
     form_.remainder = std::sqrt(squares);
     bias_gradient_.array() /= problem_.multiplicity.array().sqrt();
-    result.certificate =
-        certify_from_parts(loss_, result.state, point_.bias, bias_gradient_,
-                           result.nuclear_norm, norm_bound());
+    result.certificate = certify_from_parts(loss_, result.state, point_.bias, bias_gradient_,
+                                            result.nuclear_norm, norm_bound());
     return result;
   }
 
@@ -134,8 +131,7 @@ class StructuredCertifier {
       const double own_logit = columns_(i, c) / (k[i] * root_count) +
                                point_.bias[i] / std::sqrt(k[i]) +
                                column.spread * (1.0 - 1.0 / k[i]);
-      const double to_probability =
-          std::exp(-own_logit - column.log_own - point_.column_shift[i]);
+      const double to_probability = std::exp(-own_logit - column.log_own - point_.column_shift[i]);
       const double weight = std::sqrt(k[i]) * problem_.loss_weight[i] / root_count;
       scale[c] = weight;
       form_.right.row(i) *= weight * to_probability;

@@ -48,7 +48,8 @@ class StructuredBetween:
 
     def diagonal(self) -> FloatArray:
         """The diagonal of M, shape (C,)."""
-        return self.d + np.einsum("ij,ij->i", self.left, self.right)
+        low_rank: FloatArray = np.einsum("ij,ij->i", self.left, self.right)
+        return self.d + low_rank
 
     def column(self, i: int) -> FloatArray:
         """Column i of M, shape (C,)."""

@@ -39,7 +39,6 @@ def zero_solution(
     offset: _Array,
     smoothing: float,
 ) -> tuple[_Array, float]: ...
-
 def solve_reduced(
     count: _Array,
     loss_weight: _Array,

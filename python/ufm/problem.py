@@ -13,7 +13,10 @@ FloatArray = NDArray[np.float64]
 
 
 def _vector(name: str, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be one-dimensional, got ragged {values!r:.80}") from None
     if array.dtype.kind not in "biuf":
         if array.size and array.dtype.kind == "O":
             try:
@@ -27,16 +30,14 @@ def _vector(name: str, values: ArrayLike) -> FloatArray:
             )
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
-    return np.ascontiguousarray(array, dtype=np.float64)
+    return np.array(array, dtype=np.float64)  # a copy: later changes by the caller stay outside
 
 
 def _require_positive(name: str, array: FloatArray) -> None:
     bad = ~(np.isfinite(array) & (array > 0))
     if bad.any():
         index = int(np.argmax(bad))
-        raise ValueError(
-            f"{name} must be positive and finite, got {array[index]} at index {index}"
-        )
+        raise ValueError(f"{name} must be positive and finite, got {array[index]} at index {index}")
 
 
 def check_counts(counts: ArrayLike) -> FloatArray:

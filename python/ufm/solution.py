@@ -30,7 +30,7 @@ class Status(enum.Enum):
     NUMERICAL_ERROR = "no further progress was possible in double precision"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cluster:
     """Classes with equal counts and weights, and what they share in the solution.
 
@@ -40,6 +40,8 @@ class Cluster:
         Samples and loss weight of each class of the cluster.
     multiplicity : int
         Number of classes.
+    indices : ndarray of shape (multiplicity,)
+        The classes, as positions in ``counts``.
     threshold : float
         lambda_z at and above which the classes share one mean prediction (Hong and Ling); NaN for
         a single class.
@@ -57,6 +59,7 @@ class Cluster:
     count: float
     class_weight: float
     multiplicity: int
+    indices: IntArray
     threshold: float
     collapsed: bool
     own_logit: float
@@ -216,8 +219,8 @@ class Solution:
         row, column = int(self.cluster_of[j]), int(self.cluster_of[k])
         if row == column:
             return float(own[column] if j == k else other[column])
-        scale = self._row_scale[row] * self._column_scale[column]
-        return float(self.between.entry(row, column) / scale)
+        value = self.between.entry(row, column)
+        return float(value / self._row_scale[row] / self._column_scale[column])
 
     @cached_property
     def clusters(self) -> list[Cluster]:
@@ -226,6 +229,8 @@ class Solution:
         bias = self.scaled_bias / np.sqrt(self.multiplicity)
         weights = (self.cluster_loss_weight * self.counts.sum() / self.cluster_count).tolist()
         thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
+        order = np.argsort(self.cluster_of, kind="stable")
+        members = np.split(order, np.cumsum(self.multiplicity).astype(np.int64)[:-1])
         result = []
         for i in range(self.num_clusters):
             several = self.multiplicity[i] > 1
@@ -234,6 +239,7 @@ class Solution:
                     count=float(self.cluster_count[i]),
                     class_weight=1.0 if self.class_weights is None else weights[i],
                     multiplicity=int(self.multiplicity[i]),
+                    indices=members[i],
                     threshold=float(thresholds[i]) if several else math.nan,
                     collapsed=bool(self._cluster_collapsed[i]),
                     own_logit=float(own[i]),

@@ -34,13 +34,14 @@ Certificate certify(const BlockLoss& loss, const LossState& state, const Vector&
 // bound of the norm of the loss gradient between clusters. state.mass is used only when labels are
 // smoothed or logits have offsets.
 Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, const Vector& bias,
-                               const Vector& bias_gradient, double nuclear_norm,
-                               NormBound between);
+                               const Vector& bias_gradient, double nuclear_norm, NormBound between);
 
-// The same as certify, after minimising over the bias where what the bias is short of its optimum would cost
-// a noticeable part of the tolerance. state must belong to the point; the point is not changed.
-Certificate certify_at_best_bias(const BlockLoss& loss, const Point& point, const LossState& state,
-                                 double nuclear_norm, double tol, Monitor& monitor);
+// The same as certify, after minimising over the bias where what the bias is short of its optimum
+// would cost a noticeable part of the tolerance. state must belong to the point; the point is not
+// changed.
+Certificate certify_at_best_bias(const BlockLoss& loss, const Matrix& m, const Vector& bias,
+                                 const LossState& state, double nuclear_norm, double tol,
+                                 Monitor& monitor);
 
 struct CertifiedPoint {
   Point point;

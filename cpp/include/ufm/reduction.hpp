@@ -14,9 +14,9 @@
 namespace ufm {
 
 struct ReductionOptions {
-  Index nodes = 8;            // a panel's nodes
-  double width = 2.7;         // a panel's largest extent in log n
-  double threshold_mass = 16; // classes in the panels next to the collapse threshold
+  Index nodes = 8;             // a panel's nodes
+  double width = 2.7;          // a panel's largest extent in log n
+  double threshold_mass = 16;  // classes in the panels next to the collapse threshold
 };
 
 // Consecutive clusters [first, first + count) and the nodes that stand for them.

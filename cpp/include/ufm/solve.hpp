@@ -18,7 +18,8 @@ constexpr Index small_problem = 64;
 // structured form alone.
 constexpr Index dense_limit = 1536;
 
-// Beyond this many clusters the factored method is not tried where the continuum method falls short.
+// Beyond this many clusters the factored method is not tried where the continuum method falls
+// short.
 constexpr Index factored_limit = 4096;
 
 enum class Method { automatic, proximal, factored, continuum };
@@ -40,9 +41,9 @@ struct SolveOptions {
 struct ReducedSolution {
   Point point;                  // point.m is empty where the matrix is structured
   StructuredMatrix structured;  // M, for more than dense_limit clusters by the continuum method
-  Vector amplitudes;          // alpha_i, within-cluster singular values of X
-  Vector own_logit;           // bias-free logit of a class for itself, per cluster
-  double nuclear_norm = 0.0;  // of X, within-cluster part included
+  Vector amplitudes;            // alpha_i, within-cluster singular values of X
+  Vector own_logit;             // bias-free logit of a class for itself, per cluster
+  double nuclear_norm = 0.0;    // of X, within-cluster part included
   Certificate certificate;
   Status status = Status::numerical_error;
   int iterations = 0;

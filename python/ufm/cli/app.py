@@ -93,7 +93,12 @@ def cli(context: click.Context) -> int:
 @click.option(
     "--tol", type=float, default=1e-6, help="Relative duality gap to reach.  [default: 1e-06]"
 )
-@click.option("--method", default="auto", metavar="NAME", help="Solver.  [default: auto]")
+@click.option(
+    "--method",
+    default="auto",
+    metavar="NAME",
+    help="auto, proximal, factored or continuum.  [default: auto]",
+)
 @click.option("--max-iterations", type=int, help="Stop after this many iterations.")
 @click.option("--threads", type=int, help="Threads to use.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Stop after this long.")

@@ -106,8 +106,8 @@ def _facts(solution: Solution) -> Text:
     reached = "<=" if solution.relative_gap <= solution.tol else ">"
     facts: dict[str, str | Text] = {
         "problem": f"{solution.num_classes} classes, {number(total)} samples, {different} "
-        f"different size{'' if different == 1 else 's'}, lambda_z = {solution.lambda_z:.6g}, "
-        f"lambda_b = {solution.lambda_b:.6g}",
+        f"different size{'' if different == 1 else 's'}",
+        "penalties": f"lambda_z = {solution.lambda_z:.6g}, lambda_b = {solution.lambda_b:.6g}",
         "objective": f"{solution.objective:.10g}",
         "dual": f"{solution.dual_objective:.10g}",
         "gap": f"{solution.relative_gap:.1e} {reached} {solution.tol:.0e} (goal)",

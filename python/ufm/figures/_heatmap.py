@@ -24,7 +24,7 @@ _MOST_CLASSES = 400
 _MOST_BORDERS = 16
 _COLOURS = "RdBu_r"
 # The scale turns linear below a typical entry, which lies this far below the largest one.
-_LINEAR_PARTS = (1e-3, 3e-2)
+_LINEAR_PARTS = (1e-6, 3e-2)
 
 
 def heatmap(solution: Solution, ax: Axes | None = None, *, max_classes: int = 400) -> Figure:

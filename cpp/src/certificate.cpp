@@ -56,8 +56,30 @@ double offset_term(const Problem& problem, const LossState& state, Index i) {
   return sum;
 }
 
-double dual_value(const Problem& problem, const LossState& state, const Vector& bias_gradient,
-                  double s) {
+// What the bias costs the dual value. The dual point can be used as it is, or with a little
+// probability moved so that its bias equation holds exactly, which is the only way when lambda_b is
+// zero and the better one when it is tiny. What is moved is charged with the most it can change:
+// the entropy by the largest |log p| of a double for each unit of probability, and the norm of the
+// gradient, hence the scale of a feasible point.
+double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_gradient, double s,
+                 double entropy) {
+  const Vector imbalance = s * bias_gradient + problem.lambda_b * bias;
+  const double moved = (imbalance.array().abs() * problem.multiplicity.array().sqrt() /
+                        problem.scale.array())
+                           .sum();
+  const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
+                             (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
+  const double repaired = 0.5 * problem.lambda_b * bias.squaredNorm() + 750.0 * moved +
+                          norm_change * std::abs(entropy);
+  if (problem.lambda_b == 0.0) {
+    return repaired;
+  }
+  const double as_it_is = s * s * bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
+  return std::min(as_it_is, repaired);
+}
+
+double dual_value(const Problem& problem, const LossState& state, const Vector& bias,
+                  const Vector& bias_gradient, double s) {
   const bool offsets = problem.offset.cwiseAbs().maxCoeff() > 0.0;
   double dual = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
@@ -68,19 +90,7 @@ double dual_value(const Problem& problem, const LossState& state, const Vector& 
     }
     dual += problem.multiplicity[i] * problem.loss_weight[i] * column;
   }
-  if (problem.has_bias()) {
-    if (problem.lambda_b > 0.0) {
-      dual -= s * s * bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
-    } else {
-      // Restoring the balance exactly moves at most this much probability, each unit of which
-      // changes the entropy by less than the largest |log p| of a double.
-      const double imbalance = (bias_gradient.array().abs() * problem.multiplicity.array().sqrt() /
-                                problem.scale.array())
-                                   .sum();
-      dual -= 750.0 * s * imbalance;
-    }
-  }
-  return dual;
+  return problem.has_bias() ? dual - bias_cost(problem, bias, bias_gradient, s, dual) : dual;
 }
 
 }  // namespace
@@ -113,7 +123,7 @@ Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, co
                        ? problem.lambda_z / certificate.operator_norm
                        : 1.0;
   certificate.primal = primal_value(problem, state, bias, nuclear_norm);
-  certificate.dual = dual_value(problem, state, bias_gradient, s);
+  certificate.dual = dual_value(problem, state, bias, bias_gradient, s);
   certificate.relative_gap = relative_gap(certificate.primal, certificate.dual);
   return certificate;
 }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from numpy.typing import ArrayLike
 
+from ufm._between import DenseBetween
 from ufm.problem import (
     check_class_weights,
     check_counts,
@@ -140,7 +141,7 @@ def solve(
         cluster_count=problem.count,
         cluster_loss_weight=problem.loss_weight,
         multiplicity=problem.multiplicity,
-        between=core.matrix,
+        between=DenseBetween(core.matrix),
         scaled_bias=core.bias,
         amplitudes=core.amplitudes,
         objective=core.objective,

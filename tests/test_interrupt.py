@@ -73,7 +73,7 @@ def test_time_limit(method):
     problem = hard_problem()
     start = time.perf_counter()
     solution = problem.solve(tol=1e-15, method=method, time_limit=0.5)
-    assert time.perf_counter() - start < 3.0
+    assert time.perf_counter() - start < 10.0  # generous: machines are shared
     assert solution.status is ufm.Status.TIME_LIMIT
     assert not solution.converged
     assert_certified(problem, solution, 1e-15, must_converge=False)

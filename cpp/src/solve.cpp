@@ -92,8 +92,9 @@ ReducedSolution finish(const BlockLoss& loss, Iterate iterate, const SolveOption
   return conclude(loss, std::move(best), iterate, options);
 }
 
-// From this many clusters on, fewer nodes than clusters usually suffice.
-constexpr Index worth_reducing = 32;
+// From this many clusters on, the nodes are so much fewer than the clusters that trying them first
+// pays even where a threshold lies among the counts.
+constexpr Index worth_reducing = 128;
 
 ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
                              const ContinuumResult& before, const SolveOptions& options,

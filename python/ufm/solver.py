@@ -68,7 +68,7 @@ def solve(
         "factored" is a trust-region Newton method on Z D^(1/2) = U V^T; "continuum" solves a few
         Gauss nodes of the counts, interpolates, certifies the exact problem and refines, with
         "factored" to finish where that does not reach `tol`; "proximal" is accelerated proximal
-        gradient with singular-value thresholding; "auto" is "continuum" from 32 different counts
+        gradient with singular-value thresholding; "auto" is "continuum" from 128 different counts
         on and "factored" below.
     class_weights : array_like of shape (K,), optional
         Loss weight per class, used as given (not normalised).

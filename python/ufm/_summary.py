@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ufm.solution import Cluster, Solution
+    from ufm.clusters import Cluster
+    from ufm.solution import Solution
 
 _SHOWN = 12
 

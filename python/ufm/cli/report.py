@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ufm import Solution, Thresholds
-    from ufm.solution import Cluster
+    from ufm.clusters import Cluster
 
 T = TypeVar("T")
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ufm.solution import Cluster, Solution
+    from ufm.clusters import Cluster
+    from ufm.solution import Solution
 
 _MOST_CURVES = 8
 _COLOURS = "viridis"

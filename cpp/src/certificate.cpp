@@ -64,13 +64,12 @@ double offset_term(const Problem& problem, const LossState& state, Index i) {
 double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_gradient, double s,
                  double entropy) {
   const Vector imbalance = s * bias_gradient + problem.lambda_b * bias;
-  const double moved = (imbalance.array().abs() * problem.multiplicity.array().sqrt() /
-                        problem.scale.array())
-                           .sum();
+  const double moved =
+      (imbalance.array().abs() * problem.multiplicity.array().sqrt() / problem.scale.array()).sum();
   const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
                              (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
-  const double repaired = 0.5 * problem.lambda_b * bias.squaredNorm() + 750.0 * moved +
-                          norm_change * std::abs(entropy);
+  const double repaired =
+      0.5 * problem.lambda_b * bias.squaredNorm() + 750.0 * moved + norm_change * std::abs(entropy);
   if (problem.lambda_b == 0.0) {
     return repaired;
   }

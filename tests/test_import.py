@@ -24,6 +24,8 @@ def test_import_is_light(run_python):
 def test_public_names():
     for name in (
         "solve",
+        "solve_many",
+        "Batch",
         "Solution",
         "Status",
         "svt",

@@ -7,13 +7,22 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 
 namespace ufm {
 namespace {
 
-void require(bool condition, const std::string& message) {
+void require(bool condition, const char* message) {
   if (!condition) {
     throw std::invalid_argument(message);
+  }
+}
+
+// The message is put together only when it is needed.
+void require_value(bool condition, const char* rule, double value) {
+  if (!condition) {
+    throw std::invalid_argument(std::string(rule) + ", got " + std::to_string(value));
   }
 }
 
@@ -37,10 +46,43 @@ Vector gather(const Vector& values, const std::vector<Index>& indices, double ot
 // Count, class weight, scale and offset of a class.
 using CompositeKey = std::array<double, 4>;
 
-// Sorts the values rather than the classes, which is fast when many classes share a value.
+// Up to limit distinct values of value(0), ..., value(size - 1), in order of first occurrence.
+template <typename GetValue>
+auto first_distinct(Index size, std::size_t limit, const GetValue& value) {
+  using Value = std::decay_t<decltype(value(0))>;
+  std::vector<Value> distinct{value(0)};
+  // Without the second of the last two, two values in random order would cost a mispredicted
+  // branch each time.
+  Value last = distinct[0];
+  Value second_last = last;
+  for (Index k = 1; k < size && distinct.size() < limit; ++k) {
+    const Value candidate = value(k);
+    const int matches = int{candidate == last} + int{candidate == second_last};
+    if (matches > 0) {
+      continue;
+    }
+    if (std::find(distinct.begin(), distinct.end(), candidate) == distinct.end()) {
+      distinct.push_back(candidate);
+    }
+    second_last = last;
+    last = candidate;
+  }
+  return distinct;
+}
+
+// Up to this many distinct values are found and looked up faster without sorting all of them.
+constexpr std::size_t few_values = 8;
+
 template <typename Value>
 Grouping group_values(const std::vector<Value>& values) {
-  std::vector<Value> distinct = values;
+  std::vector<Value> distinct =
+      first_distinct(static_cast<Index>(values.size()), few_values + 1,
+                     [&values](Index k) { return values[static_cast<std::size_t>(k)]; });
+  const bool few = distinct.size() <= few_values;
+  if (!few) {
+    distinct = values;
+  }
+  // Sorts the values rather than the classes, which is fast when many classes share a value.
   std::sort(distinct.begin(), distinct.end(), std::greater<Value>());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   Grouping grouping;
@@ -48,9 +90,16 @@ Grouping group_values(const std::vector<Value>& values) {
   grouping.representative.resize(distinct.size());
   grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct.size()));
   for (std::size_t k = values.size(); k-- > 0;) {
-    const auto place =
-        std::lower_bound(distinct.begin(), distinct.end(), values[k], std::greater<Value>());
-    const Index cluster = place - distinct.begin();
+    Index cluster = 0;
+    if (few) {
+      for (const Value& larger : distinct) {
+        cluster += larger > values[k] ? 1 : 0;
+      }
+    } else {
+      cluster =
+          std::lower_bound(distinct.begin(), distinct.end(), values[k], std::greater<Value>()) -
+          distinct.begin();
+    }
     grouping.cluster_of[k] = cluster;
     grouping.representative[static_cast<std::size_t>(cluster)] = static_cast<Index>(k);
     grouping.multiplicity[cluster] += 1.0;
@@ -81,12 +130,11 @@ void validate(const Problem& problem) {
   require_positive(problem.multiplicity, "multiplicity", 1.0);
   require_positive(problem.scale, "scale");
   require(problem.offset.allFinite(), "offset must be finite");
-  require(std::isfinite(problem.lambda_z) && problem.lambda_z > 0.0,
-          "lambda_z must be positive and finite, got " + std::to_string(problem.lambda_z));
-  require(problem.lambda_b >= 0.0,
-          "lambda_b must be >= 0 or infinity, got " + std::to_string(problem.lambda_b));
-  require(problem.smoothing >= 0.0 && problem.smoothing < 1.0,
-          "smoothing must lie in [0, 1), got " + std::to_string(problem.smoothing));
+  require_value(std::isfinite(problem.lambda_z) && problem.lambda_z > 0.0,
+                "lambda_z must be positive and finite", problem.lambda_z);
+  require_value(problem.lambda_b >= 0.0, "lambda_b must be >= 0 or infinity", problem.lambda_b);
+  require_value(problem.smoothing >= 0.0 && problem.smoothing < 1.0, "smoothing must lie in [0, 1)",
+                problem.smoothing);
 }
 
 Grouping group_classes(const std::vector<const double*>& keys, Index num_classes) {
@@ -100,6 +148,19 @@ Grouping group_classes(const std::vector<const double*>& keys, Index num_classes
     }
   }
   return group_values(values);
+}
+
+bool has_distinct(const double* counts, const double* class_weights, Index num_classes,
+                  Index limit) {
+  if (num_classes < limit) {
+    return false;
+  }
+  const auto size = static_cast<std::size_t>(limit);
+  if (!class_weights) {
+    return first_distinct(num_classes, size, [=](Index k) { return counts[k]; }).size() >= size;
+  }
+  const auto pair = [=](Index k) { return std::make_pair(counts[k], class_weights[k]); };
+  return first_distinct(num_classes, size, pair).size() >= size;
 }
 
 Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,

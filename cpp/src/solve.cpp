@@ -155,9 +155,9 @@ Index between_rank(const Problem& problem, const Point& point) {
   return proximal_step(loss, point.m, state).rank;
 }
 
-ReducedSolution solve(const Problem& problem, const SolveOptions& options, Monitor& monitor) {
-  validate(problem);
-  const BlockLoss loss(problem);
+ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,
+                                  Monitor& monitor) {
+  const Problem& problem = loss.problem();
   Iterate iterate;
   iterate.point.bias = Vector::Zero(problem.size());
   try {

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
+    from ufm.batch import Batch, solve_many
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "solve": "ufm.solver",
+    "solve_many": "ufm.batch",
+    "Batch": "ufm.batch",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
     "svt": "ufm.primitives",
@@ -30,6 +33,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Batch",
     "Solution",
     "Status",
     "Thresholds",
@@ -37,6 +41,7 @@ __all__ = [
     "balanced_solution",
     "cross_entropy",
     "solve",
+    "solve_many",
     "svt",
     "thresholds",
 ]

@@ -7,10 +7,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Array = NDArray[np.float64]
+_Indices = NDArray[np.int64]
 
 lapack_crossover: int
 small_problem: int
 
+def solve_many(
+    counts: _Array,
+    count_start: _Indices,
+    num_classes: _Indices,
+    class_weights: _Array,
+    weight_start: _Indices,
+    lambda_z: _Array,
+    lambda_b: _Array,
+    tol: float,
+    max_iterations: int,
+    threads: int,
+    time_limit: float,
+) -> dict[str, Any]: ...
+def first_bad_row(values: _Array, start: _Indices, length: _Indices) -> int: ...
+def any_row_has_distinct(
+    counts: _Array,
+    count_start: _Indices,
+    num_classes: _Indices,
+    class_weights: _Array,
+    weight_start: _Indices,
+    limit: int,
+) -> bool: ...
+def group(counts: _Array, class_weights: _Array) -> tuple[_Indices, _Array, _Array, _Array]: ...
 def set_lapack(gemm: Any, syrk: Any, potrf: Any, gesdd: Any) -> None: ...
 def clear_lapack() -> None: ...
 def has_lapack() -> bool: ...

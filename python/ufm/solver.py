@@ -69,7 +69,7 @@ def solve(
         Gauss nodes of the counts, interpolates, certifies the exact problem and refines, with
         "factored" to finish where that does not reach `tol`; "proximal" is accelerated proximal
         gradient with singular-value thresholding; "auto" is "continuum" from 128 different counts
-        on and "factored" below.
+        on and "factored" below, and solves one equation in one unknown where there are two.
     class_weights : array_like of shape (K,), optional
         Loss weight per class, used as given (not normalised).
     max_iterations : int, optional

@@ -55,6 +55,11 @@ struct Grouping {
 // Groups classes that are equal in every key; each key has one value per class.
 Grouping group_classes(const std::vector<const double*>& keys, Index num_classes);
 
+// Whether at least limit different pairs of count and class weight occur. class_weights may be
+// null.
+bool has_distinct(const double* counts, const double* class_weights, Index num_classes,
+                  Index limit);
+
 // Builds the reduced problem of K classes. class_weights may be empty (all ones).
 Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
                      double lambda_b, const LossShape& shape, Grouping& grouping);

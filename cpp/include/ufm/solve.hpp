@@ -1,6 +1,7 @@
 // The solvers' common face: a reduced problem in, a certified reduced solution out.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "ufm/certificate.hpp"
@@ -54,6 +55,12 @@ struct ReducedSolution {
 };
 
 ReducedSolution solve(const Problem& problem, const SolveOptions& options, Monitor& monitor);
+
+// The two halves of solve. The first is for one or two clusters: converged, or as good as rounding
+// allows; empty where it does not apply. The second is for the rest.
+std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const SolveOptions& options);
+ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,
+                                  Monitor& monitor);
 
 // What a method hands back before it is certified.
 struct Iterate {

@@ -209,6 +209,7 @@ void register_solver(py::module_& module) {
       .def_property_readonly("method", [](const CoreSolution& s) { return s.reduced.method; });
 
   module.attr("small_problem") = small_problem;
+  module.attr("dense_limit") = dense_limit;
   module.def("solve", &solve_problem, py::arg("counts"), py::arg("class_weights"),
              py::arg("lambda_z"), py::arg("lambda_b"), py::arg("scale"), py::arg("offset"),
              py::arg("smoothing"), py::arg("tol"), py::arg("method"), py::arg("max_iterations"),

@@ -95,7 +95,10 @@ double dual_value(const Problem& problem, const LossState& state, const Vector& 
 }  // namespace
 
 double relative_gap(double primal, double dual) {
-  const double gap = (primal - dual) / std::max(std::abs(primal), 1e-300);
+  if (primal == 0.0 && dual == 0.0) {
+    return 0.0;
+  }
+  const double gap = (primal - dual) / std::abs(primal);
   // A dual value above the primal one by more than rounding proves that one of them is wrong.
   const bool trustworthy = gap > -1e-10;
   return trustworthy ? std::max(gap, 0.0) : std::numeric_limits<double>::infinity();

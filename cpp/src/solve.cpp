@@ -44,6 +44,13 @@ CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& fro
 CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
                               const SolveOptions& options) {
   Monitor quiet;  // a certificate is owed even after a stop request
+  if (!iterate.point.m.allFinite() || !iterate.point.bias.allFinite()) {
+    // Lambdas at the edge of double precision: what can still be certified is Z = 0.
+    iterate.point.m.setZero();
+    iterate.point.bias.setZero();
+    iterate.nuclear_norm = 0.0;
+    iterate.reason = Status::numerical_error;
+  }
   remove_column_means(loss.problem(), iterate.point.m);
   if (loss.problem().has_bias()) {
     BiasPenalty(loss.problem()).centre(iterate.point.bias);

@@ -11,6 +11,7 @@ _Indices = NDArray[np.int64]
 
 lapack_crossover: int
 small_problem: int
+dense_limit: int
 
 def solve_many(
     counts: _Array,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
+from typing import Any
 
 from ufm import _core
 
@@ -42,13 +43,47 @@ def backend_name(num_clusters: int) -> str:
     return "eigen"
 
 
+class _SharedLimit:
+    """A limit on BLAS threads that concurrent solves share.
+
+    The limit is a setting of the whole process. The first solve sets it and the last one restores
+    what was there before, so that solves that overlap cannot leave it behind.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._users = 0
+        self._limits: Any = None
+
+    def enter(self, threads: int) -> None:
+        with self._lock:
+            if self._users == 0:
+                from threadpoolctl import threadpool_limits
+
+                self._limits = threadpool_limits(limits=threads, user_api="blas")
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limits.restore_original_limits()
+
+
+_shared_limit = _SharedLimit()
+
+
 @contextmanager
 def limited_threads(threads: int | None) -> Iterator[None]:
-    """Limit the BLAS threads inside the block; ``None`` leaves them alone."""
+    """Limit the BLAS threads inside the block; ``None`` leaves them alone.
+
+    Of blocks that overlap in time, the limit of the first holds for all.
+    """
     if threads is None:
         yield
         return
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=threads, user_api="blas"):
+    _shared_limit.enter(threads)
+    try:
         yield
+    finally:
+        _shared_limit.leave()

@@ -17,10 +17,12 @@ def _vector(name: str, values: ArrayLike) -> FloatArray:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must be one-dimensional, got ragged {values!r:.80}") from None
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "iuf":
         if array.size and array.dtype.kind == "O":
             try:
                 array = array.astype(np.float64)
+            except OverflowError:
+                raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
             except (TypeError, ValueError):
                 raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
         elif array.size:
@@ -46,7 +48,9 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     if array.size == 0:
         raise ValueError("counts must name at least one class, got an empty array")
     _require_positive("counts", array)
-    if not math.isfinite(float(array.sum())):
+    with np.errstate(over="ignore"):
+        total = float(array.sum())
+    if not math.isfinite(total):
         raise ValueError("counts must have a finite sum")
     return array
 
@@ -67,10 +71,12 @@ def check_class_weights(class_weights: ArrayLike | None, num_classes: int) -> Fl
 
 def check_real(name: str, value: Any) -> float:
     """A real number that is not NaN."""
-    if isinstance(value, (str, bytes, bool)):
+    if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)):
         raise TypeError(f"{name} must be a real number, got {value!r}")
     try:
         number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got {value!r:.80}") from None
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a real number, got {value!r:.80}") from None
     if math.isnan(number):

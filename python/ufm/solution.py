@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+import operator
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,7 +43,8 @@ class Solution:
     counts, lambda_z, lambda_b, class_weights, tol
         The problem as it was given.
     objective : float
-        Primal value at (Z, b).
+        Primal value at (Z, b); beyond 256 different counts by "continuum" an upper bound of it,
+        about 1e-9 above.
     dual_objective : float
         Value of a feasible dual point: no (Z, b) has a smaller objective than this.
     relative_gap : float
@@ -359,6 +361,10 @@ class Solution:
 
     def _class_index(self, name: str, index: int) -> int:
         size = self.num_classes
+        try:
+            index = operator.index(index)
+        except TypeError:
+            raise TypeError(f"{name} must be a class index, got {index!r:.80}") from None
         if not -size <= index < size:
             raise IndexError(f"{name} must be a class index below {size}, got {index}")
         return index % size

@@ -29,6 +29,17 @@ METHODS = ("auto", "proximal", "factored", "continuum")
 _EMPTY: FloatArray = np.empty(0)
 
 
+# Products of fewer rows gain nothing from a second BLAS thread, and on a busy machine the threads'
+# waiting for each other costs several times the work.
+_WORTH_THREADS = 400
+
+
+def _is_too_small_for_threads(counts: FloatArray, weights: FloatArray, method: str) -> bool:
+    by_nodes = method in ("auto", "continuum")
+    limit = _core.dense_limit + 1 if by_nodes else _WORTH_THREADS
+    return not _core.has_distinct(counts, weights, limit)
+
+
 def solve(
     counts: ArrayLike,
     lambda_z: float,
@@ -75,7 +86,8 @@ def solve(
     max_iterations : int, optional
         Limit on the iterations; the default depends on the method.
     threads : int, optional
-        Limit on the threads of the linear algebra during the call.
+        Limit on the threads of the linear algebra during the call. By default problems too small
+        to gain from more use one, others what the BLAS library is set to.
     time_limit : float, optional
         Seconds after which the best iterate so far is certified and returned.
     progress : callable, optional
@@ -93,7 +105,8 @@ def solve(
     ValueError, TypeError
         If an argument is not allowed; the message names it.
     KeyboardInterrupt
-        On Ctrl-C, within a fraction of a second.
+        On Ctrl-C, within a fraction of a second; with "proximal" after the singular value
+        decomposition at hand, which takes longer from about a thousand different counts on.
 
     Notes
     -----
@@ -122,6 +135,8 @@ def solve(
     core_weights = _EMPTY if weights is None else weights
     if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
         ensure_lapack()
+        if threads is None and _is_too_small_for_threads(counts, core_weights, method):
+            threads = 1
     with limited_threads(threads):
         core = _core.solve(
             counts,

@@ -41,6 +41,11 @@ def balanced_solution(num_classes: int, count: float, lambda_z: float) -> Soluti
         raise TypeError("num_classes must be a positive integer, got None")
     count = check_positive("count", count)
     lambda_z = check_positive("lambda_z", lambda_z)
+    if not 0 < lambda_z * size * math.sqrt(count) < math.inf:
+        raise ValueError(
+            f"lambda_z * num_classes * sqrt(count) is out of range: lambda_z = {lambda_z}, "
+            f"num_classes = {size}, count = {count}"
+        )
     # theta = lambda_z N / sqrt(n) is 1 at the collapse threshold.
     theta = lambda_z * size * math.sqrt(count)
     a = math.log1p(size * (1 / theta - 1)) if theta < 1 and size > 1 else 0.0
@@ -66,7 +71,7 @@ def balanced_solution(num_classes: int, count: float, lambda_z: float) -> Soluti
         amplitudes=np.array([amplitude]),
         objective=objective,
         dual_objective=entropy,
-        relative_gap=max(objective - entropy, 0.0) / max(objective, 1e-300),
+        relative_gap=max(objective - entropy, 0.0) / objective if objective else 0.0,
         status=Status.CONVERGED,
         iterations=0,
         seconds=0.0,

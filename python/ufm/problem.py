@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ def check_positive(name: str, value: Any) -> float:
     number = check_real(name, value)
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"{name} must be positive and finite, got {number}")
+    if number < sys.float_info.min:
+        raise ValueError(f"{name} must be at least {sys.float_info.min}, got {number}")
     return number
 
 

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 import math
 import pickle
-import signal
-import subprocess
-import sys
-import threading
-import time
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -17,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ufm
-from conftest import child_environment
 from oracles import numpy_oracle
 from problems import Problem, assert_certified, problems, two_clusters
 
@@ -44,15 +37,6 @@ def solve_all(batch_of: list[Problem], **options) -> ufm.Batch:
         class_weights=weights if weighted else None,
         **options,
     )
-
-
-def two_cluster_arrays(size: int, classes: int = 10) -> tuple[np.ndarray, np.ndarray]:
-    """Return random two-cluster problems: counts of shape (size, classes) and lambda_z."""
-    rng = np.random.default_rng(size)
-    levels = np.round(10 ** rng.uniform(1, 3, (size, 2)))
-    counts = levels[:, (np.arange(classes) >= classes // 2).astype(int)]
-    unit = np.sqrt(counts.max(axis=1)) / counts.sum(axis=1)
-    return counts, unit * 10 ** rng.uniform(-2, 0.2, size)
 
 
 @settings(max_examples=60)
@@ -124,26 +108,6 @@ def test_known_numbers(lambda_z, objective, own_large, own_small, bias):
     assert solution.b[0] == pytest.approx(bias, abs=5e-5)
 
 
-def test_threads_do_not_change_a_bit():
-    rng = np.random.default_rng(5)
-    rows = [rng.choice([500.0, 120.0, 40.0, 7.0, 1.0], size=k) for k in rng.integers(1, 30, 300)]
-    rows += [np.arange(1.0, 71.0) ** 1.5, np.arange(1.0, 101.0) ** 2]  # LAPACK's share
-    lambda_z = 10 ** rng.uniform(-2, 0, len(rows)) / np.sqrt([row.sum() for row in rows])
-    one, *others = (ufm.solve_many(rows, lambda_z, 0.02, threads=t) for t in (1, 2, 4, None))
-    for other in others:
-        for name in ARRAYS:
-            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
-        assert (one.method == other.method).all()
-        for left, right in zip(one, other, strict=True):
-            assert left.between.dense().tobytes() == right.between.dense().tobytes()
-            assert left.b.tobytes() == right.b.tobytes()
-            assert left.amplitudes.tobytes() == right.amplitudes.tobytes()
-    for row, weight, solution in zip(rows[-2:], lambda_z[-2:], one[-2:], strict=True):
-        single = ufm.solve(row, weight, 0.02)
-        assert solution.linear_algebra == single.linear_algebra
-        assert solution.objective == pytest.approx(single.objective, rel=2e-6)
-
-
 def test_more_than_dense_clusters():
     counts = np.arange(1.0, 1801.0) ** 1.2
     batch = ufm.solve_many([counts, [5, 3]], 0.5 / counts.sum(), 0.02, tol=1e-3)
@@ -152,152 +116,6 @@ def test_more_than_dense_clusters():
     assert batch[0].num_nodes == single.num_nodes
     assert batch.rank[0] == single.rank
     np.testing.assert_allclose(batch[0].column(7), single.column(7), rtol=1e-6, atol=1e-9)
-
-
-# ---------------------------------------------------------------------- shapes
-
-
-def test_everything_broadcasts():
-    counts = np.array([[5.0, 3.0, 3.0], [7.0, 7.0, 2.0]])
-    lambdas = [0.01, 0.02]
-    assert len(ufm.solve_many(counts, 0.01, 0.1)) == 2
-    assert len(ufm.solve_many(counts, lambdas, math.inf)) == 2
-    assert len(ufm.solve_many(counts[0], lambdas, 0.1)) == 2
-    assert len(ufm.solve_many(counts[:1], lambdas, [0.1])) == 2
-    assert len(ufm.solve_many(counts[0], 0.01, 0.1)) == 1
-    assert len(ufm.solve_many(counts[0], 0.01, lambdas)) == 2
-    weighted = ufm.solve_many(counts[0], lambdas, 0.1, class_weights=counts)
-    expected = ufm.solve(counts[0], lambdas[1], 0.1, class_weights=counts[1])
-    assert weighted[1].objective == weighted.objective[1] == expected.objective
-    shared = ufm.solve_many(counts, lambdas, 0.1, class_weights=[1, 2, 3])
-    expected = ufm.solve(counts[1], lambdas[1], 0.1, class_weights=[1, 2, 3])
-    assert shared.objective[1] == expected.objective
-    assert shared[1].class_weights.tolist() == [1, 2, 3]
-
-
-def test_shared_counts_are_as_good_as_repeated_ones():
-    counts, lambdas = [500] * 5 + [100] * 5, np.geomspace(1e-4, 1e-2, 50)
-    shared = ufm.solve_many(counts, lambdas, 0.02)
-    repeated = ufm.solve_many([counts] * 50, lambdas, 0.02)
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(shared, name), getattr(repeated, name))
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [
-        [[5, 3], [5, 3, 1]],
-        ([5.0], np.array([5, 3], dtype=np.int16), (2, 2, 2)),
-        np.array([np.array([5, 3]), np.array([4])], dtype=object),
-        [[Fraction(5, 2), 3], [Fraction(1, 3)]],
-    ],
-)
-def test_ragged_rows(rows):
-    batch = ufm.solve_many(rows, 0.02, 0.1)
-    assert batch.num_classes.tolist() == [len(row) for row in rows]
-    for solution, row in zip(batch, rows, strict=True):
-        single = ufm.solve([float(n) for n in row], 0.02, 0.1)
-        assert solution.objective == single.objective
-        assert solution.counts.tolist() == [float(n) for n in row]
-
-
-@pytest.mark.parametrize("counts", [[[5, 3]], np.array([[5, 3]], dtype=object), [[True, True]]])
-def test_numbers_of_every_kind(counts):
-    batch = ufm.solve_many(counts, np.float32(0.125), Fraction(1, 8))
-    assert batch.objective[0] == ufm.solve(np.ravel(counts).astype(float), 0.125, 0.125).objective
-
-
-@pytest.mark.parametrize("counts", [[], np.empty((0, 4)), np.empty(0), ()])
-def test_empty_batch(counts):
-    batch = ufm.solve_many(counts, 0.1, 0.1)
-    assert len(batch) == 0 and list(batch) == []
-    assert batch.objective.shape == batch.status.shape == batch.rank.shape == (0,)
-    assert len(ufm.solve_many([5, 3], [], 0.1)) == 0
-    assert "no problems" in repr(batch)
-    assert len(pickle.loads(pickle.dumps(batch))[:]) == 0
-
-
-def test_input_is_copied():
-    counts = np.array([[5.0, 3.0], [4.0, 4.0]])
-    batch = ufm.solve_many(counts, 0.02, 0.1)
-    counts[:] = -1.0
-    assert batch[0].counts.tolist() == [5.0, 3.0]
-
-
-# ---------------------------------------------------------------------- bad input
-
-GOOD = {"counts": [[5, 3], [4, 4], [6, 2]], "lambda_z": 0.02, "lambda_b": 0.1}
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "index"),
-    [
-        ("counts", [[5, 3], [4, 4], [6, -2]], 2),
-        ("counts", [[5, 3], [4, math.nan], [6, 2]], 1),
-        ("counts", [[5, 3], [4], [math.inf]], 2),
-        ("counts", [[5, 3], [], [4]], 1),
-        ("counts", [[5, 3], [[4, 4]], [6, 2, 1]], 1),
-        ("counts", [[5, 3], ["x"], [6, 2, 1]], 1),
-        ("counts", [[5, 3], [None], [6, 2, 1]], 1),
-        ("counts", [[5, 3], [[1], [2, 3]], [6]], 1),
-        ("counts", [[1e308, 1e308], [5, 3], [5, 3]], 0),
-        ("lambda_z", [0.1, 0.0, 0.1], 1),
-        ("lambda_z", [0.1, 0.1, math.inf], 2),
-        ("lambda_z", [math.nan, 0.1, 0.1], 0),
-        ("lambda_b", [0.1, 0.0, -1e-9], 2),
-        ("lambda_b", [math.inf, math.nan, 0.1], 1),
-        ("class_weights", [[1, 1], [1, 0], [1, 1]], 1),
-        ("class_weights", [[1, 1], [1, 1], [1]], 2),
-        ("class_weights", [1, 1, 1], 0),
-        ("class_weights", [[1, 1], [1e308, 1e308], [1, 1]], 1),
-    ],
-)
-def test_bad_problem_is_named(name, value, index):
-    with pytest.raises((ValueError, TypeError), match=rf"^problem {index}: .*\b{name}\b"):
-        ufm.solve_many(**{**GOOD, name: value})
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        *(("counts", v) for v in (None, 5, "53", [[[5, 3]]], ["5", "3"], [[5, 1j]], {"a": 5})),
-        *(("counts", v) for v in ([5, -3], [5, math.nan], np.empty((2, 0)))),
-        *(
-            ("lambda_z", v)
-            for v in (None, 0, -1, math.nan, "0.1", [[0.1]], ["a"], 1j, [[1], [1, 2]])
-        ),
-        *(("lambda_b", v) for v in (None, -1, math.nan, "0.1", [[0.1]], [None])),
-        *(("class_weights", v) for v in (3, "ab", [1, -1], [1, math.nan])),
-        *(("tol", v) for v in (0, math.nan, "small", None)),
-        *(("max_iterations", v) for v in (0, 1.5)),
-        *(("threads", v) for v in (0, -2, "all")),
-        *(("time_limit", v) for v in (-1.0, math.nan, "long")),
-    ],
-    ids=lambda v: repr(v)[:40],
-)
-def test_bad_argument_is_named(name, value):
-    with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
-        ufm.solve_many(**{**GOOD, name: value})
-
-
-def test_a_shared_row_blames_no_problem():
-    with pytest.raises(ValueError, match=r"^counts must be positive"):
-        ufm.solve_many([5, -3], [0.1, 0.2], 0.1)
-
-
-@pytest.mark.parametrize("name", ["lambda_z", "lambda_b", "class_weights"])
-def test_lengths_that_do_not_fit(name):
-    value = [[1, 1]] * 4 if name == "class_weights" else [0.1] * 4
-    with pytest.raises(ValueError, match=rf"counts for 3.*\b{name} for 4"):
-        ufm.solve_many(**{**GOOD, name: value})
-
-
-def test_bad_input_is_found_before_any_work():
-    hard = np.arange(1.0, 3001.0)
-    start = time.perf_counter()
-    with pytest.raises(ValueError, match="problem 1"):
-        ufm.solve_many([hard, [5.0, -1.0]], 1e-9, 0.01, tol=1e-12)
-    assert time.perf_counter() - start < 1.0
 
 
 # ---------------------------------------------------------------------- the batch as a sequence
@@ -402,130 +220,3 @@ def test_lambda_z_from_tiny_to_huge(lambda_b):
 def test_unreachable_tolerance_is_no_disaster(tol):
     batch = ufm.solve_many([500] * 5 + [100] * 5, np.geomspace(1e-4, 1e-2, 9), 0.02, tol=tol)
     assert (batch.relative_gap <= 1e-12).all()
-
-
-# ---------------------------------------------------------------------- running
-
-
-def test_two_cluster_problems_take_microseconds():
-    """Processor time, which other programs on the machine do not change; ten times the usual."""
-    counts, lambda_z = two_cluster_arrays(20_000)
-    ufm.solve_many(counts[:10], lambda_z[:10], 0.02)
-    start = time.process_time()
-    batch = ufm.solve_many(counts, lambda_z, 0.02, tol=1e-8, threads=2)
-    taken = time.process_time() - start
-    assert batch.converged.all() and set(batch.method) <= {"two clusters", "closed form"}
-    assert taken / len(batch) < 25e-6
-
-
-def test_other_threads_run_during_a_batch():
-    rounds, done = 0, threading.Event()
-
-    def count() -> None:
-        nonlocal rounds
-        while not done.is_set():
-            rounds += 1
-            time.sleep(0.001)
-
-    counts = np.linspace(1.0, 3000.0, 150) ** 2
-    thread = threading.Thread(target=count)
-    thread.start()
-    try:
-        before = rounds
-        ufm.solve_many(
-            [counts] * 4, 1e-3 / counts.sum(), 0.01, tol=1e-15, time_limit=1.0, threads=1
-        )
-        progress = rounds - before
-    finally:
-        done.set()
-        thread.join()
-    assert progress > 50
-
-
-def test_time_limit():
-    counts = np.linspace(1.0, 3000.0, 200) ** 2
-    start = time.perf_counter()
-    batch = ufm.solve_many(
-        [counts, counts, counts, [5.0], [5.0, 3.0, 3.0], counts],
-        1e-3 / counts.sum(),
-        0.01,
-        tol=1e-15,
-        max_iterations=2**30,
-        time_limit=0.5,
-        threads=1,
-    )
-    assert time.perf_counter() - start < 5.0
-    assert batch.status[0] is ufm.Status.TIME_LIMIT
-    # Never started: Z = 0, with its own objective and the dual value 0.
-    for index in (2, 4, 5):
-        solution = batch[index]
-        assert solution.status is ufm.Status.TIME_LIMIT and solution.method == "none"
-        assert solution.objective == pytest.approx(math.log(solution.num_classes))
-        assert solution.dual_objective == 0.0 and solution.relative_gap == 1.0
-        assert not solution.Z.any() and not solution.b.any()
-        assert batch.rank[index] == solution.rank == 0
-        assert batch.collapsed_classes[index] == solution.collapsed.sum()
-    assert batch.objective[3] == 0.0 and batch.converged[3]
-
-
-INTERRUPT_SCRIPT = """
-import numpy as np
-import ufm
-{setup}
-ufm.solve_many([5, 3], 0.1, 0.1)
-print("ready", flush=True)
-try:
-    ufm.solve_many(counts, lambda_z, 0.01, tol=1e-15, max_iterations=2**30, threads=2)
-    print("not interrupted", flush=True)
-except KeyboardInterrupt:
-    print("KeyboardInterrupt", flush=True)
-"""
-SETUPS = {
-    "few hard": "counts = [np.linspace(1.0, 3000.0, 300) ** 2] * 50\n"
-    "lambda_z = 1e-3 / counts[0].sum()",
-    "many easy": "counts = [60.0, 60.0, 5.0, 3.0]\nlambda_z = np.geomspace(1e-6, 1e-3, 400_000)",
-}
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
-@pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys())
-def test_interrupt_signal_stops_the_batch(setup):
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPT_SCRIPT.format(setup=setup)],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the batch was not long enough to interrupt"
-            sent = time.perf_counter()
-            child.send_signal(signal.SIGINT)
-            outcome = child.stdout.readline().strip()
-            taken = time.perf_counter() - sent
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
-    assert outcome == "KeyboardInterrupt"
-    assert taken < 2.0
-
-
-def test_batches_in_several_threads_at_once():
-    counts, lambda_z = two_cluster_arrays(500)
-    expected = ufm.solve_many(counts, lambda_z, 0.02)
-    results: list[ufm.Batch] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(ufm.solve_many(counts, lambda_z, 0.02)))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(results) == 4
-    for result in results:
-        np.testing.assert_array_equal(result.objective, expected.objective)

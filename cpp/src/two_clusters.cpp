@@ -239,12 +239,13 @@ std::optional<ZeroPoint> solve_zero(const Setting& setting, int max_iterations, 
   return std::nullopt;
 }
 
-// M = 0 is optimal where the gradient of the loss there is no longer than lambda_z.
+// M = 0 is optimal where the gradient of the loss there is no longer than lambda_z, up to rounding.
 bool is_optimal(const Setting& setting, const ZeroPoint& zero) {
   const Column& first = setting.first;
   const Column& second = setting.second;
   return std::hypot(first.weight * first.logit_unit * zero.r1,
-                    second.weight * second.logit_unit * zero.r2) <= setting.lambda_z;
+                    second.weight * second.logit_unit * zero.r2) <=
+         setting.lambda_z * (1.0 + 1e-14);
 }
 
 Iterate make_iterate(const Setting& setting, double w1, double w2, double t) {

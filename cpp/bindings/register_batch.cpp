@@ -79,7 +79,8 @@ py::dict solve_many(const Doubles& counts, const Indices& count_start, const Ind
   return to_dict(std::move(result));
 }
 
-// Index of the first row that is not positive and finite throughout, with a finite sum; or -1.
+// Index of the first row that is not positive and finite throughout, with a finite sum; or -1. No
+// row is empty.
 Index first_bad_row(const Doubles& values, const Indices& start, const Indices& length) {
   const py::gil_scoped_release release;
   const double* last = nullptr;
@@ -90,13 +91,9 @@ Index first_bad_row(const Doubles& values, const Indices& start, const Indices& 
       continue;  // a shared row
     }
     last = row;
-    double sum = 0.0;
-    bool positive = true;
-    for (Index k = 0; k < size; ++k) {
-      positive = positive && row[k] > 0.0;  // false for NaN
-      sum += row[k];
-    }
-    if (!positive || !std::isfinite(sum)) {
+    const Eigen::Map<const Vector> vector(row, size);
+    // The sum is not finite where an entry is not.
+    if (!(std::isfinite(vector.sum()) && vector.minCoeff() > 0.0)) {
       return i;
     }
   }

@@ -57,7 +57,7 @@ def test_ragged_rows(rows):
         assert solution.counts.tolist() == [float(n) for n in row]
 
 
-@pytest.mark.parametrize("counts", [[[5, 3]], np.array([[5, 3]], dtype=object), [[True, True]]])
+@pytest.mark.parametrize("counts", [[[5, 3]], np.array([[5, 3]], dtype=object)])
 def test_numbers_of_every_kind(counts):
     batch = ufm.solve_many(counts, np.float32(0.125), Fraction(1, 8))
     assert batch.objective[0] == ufm.solve(np.ravel(counts).astype(float), 0.125, 0.125).objective
@@ -100,6 +100,8 @@ GOOD = {"counts": [[5, 3], [4, 4], [6, 2]], "lambda_z": 0.02, "lambda_b": 0.1}
         ("lambda_z", [0.1, 0.0, 0.1], 1),
         ("lambda_z", [0.1, 0.1, math.inf], 2),
         ("lambda_z", [math.nan, 0.1, 0.1], 0),
+        ("lambda_z", [0.1, 1e-310, 0.1], 1),
+        ("counts", [[5, 3], [True], [6, 2, 1]], 1),
         ("lambda_b", [0.1, 0.0, -1e-9], 2),
         ("lambda_b", [math.inf, math.nan, 0.1], 1),
         ("class_weights", [[1, 1], [1, 0], [1, 1]], 1),
@@ -117,6 +119,7 @@ def test_bad_problem_is_named(name, value, index):
     ("name", "value"),
     [
         *(("counts", v) for v in (None, 5, "53", [[[5, 3]]], ["5", "3"], [[5, 1j]], {"a": 5})),
+        *(("counts", v) for v in ([[True, True]], [[10**400, 3]], [10**400, 3])),
         *(("counts", v) for v in ([5, -3], [5, math.nan], np.empty((2, 0)))),
         *(
             ("lambda_z", v)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -108,7 +109,7 @@ def _parse_rows(name: str, values: Any) -> Rows:
     if array.size == 0 and array.ndim == 1:
         empty = np.empty(0, dtype=np.int64)
         return Rows(np.empty(0), empty, empty)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "iuf":
         array = _real(name, array, values)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must be {_ROWS}, got shape {array.shape}")
@@ -130,7 +131,7 @@ def _ragged_rows(name: str, values: Iterable[Any]) -> Rows:
             row = np.asarray(value)
         except ValueError:
             raise ValueError(f"problem {index}: {name} must be one-dimensional") from None
-        if row.dtype.kind not in "biuf" and row.size:
+        if row.dtype.kind not in "iuf" and row.size:
             row = _real(f"problem {index}: {name}", row, value)
         if row.ndim != 1:
             raise ValueError(
@@ -146,6 +147,8 @@ def _real(name: str, array: NDArray[Any], values: Any) -> FloatArray:
     if array.dtype.kind == "O":
         try:
             return array.astype(np.float64)
+        except OverflowError:
+            raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
         except (TypeError, ValueError):
             raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
     raise TypeError(
@@ -167,8 +170,8 @@ def _parameters(name: str, value: Any, check: Callable[[str, Any], float]) -> Fl
     if array.dtype.kind not in "iuf" and array.size:
         array = _real(name, array, value)
     array = array.astype(np.float64)
-    # Every allowed value is at least 0, and what else is wrong is left to the check.
-    suspects = ~(array > 0) | np.isinf(array)
+    # Zero and infinity are allowed for one of the two: the check knows.
+    suspects = ~(array >= sys.float_info.min) | np.isinf(array)
     for index in np.flatnonzero(suspects):
         try:
             check(name, array[index])
@@ -204,8 +207,7 @@ def _check_counts(rows: Rows) -> None:
         bad = _core.first_bad_row(rows.values, rows.start, rows.length)
     if bad >= 0:
         try:
-            with np.errstate(over="ignore"):
-                check_counts(rows.row(bad))
+            check_counts(rows.row(bad))
         except ValueError as error:
             _blame(bad, error, rows)
 

@@ -27,6 +27,7 @@ from ufm.solution import Solution, Status
 METHODS = ("auto", "proximal", "factored", "continuum")
 
 _EMPTY: FloatArray = np.empty(0)
+_NO_MATRIX: FloatArray = np.empty((0, 0))
 
 
 # Products of fewer rows gain nothing from a second BLAS thread, and on a busy machine the threads'
@@ -40,6 +41,28 @@ def _is_too_small_for_threads(counts: FloatArray, weights: FloatArray, method: s
     return not _core.has_distinct(counts, weights, limit)
 
 
+def _starting_point(
+    start: Solution | None, counts: FloatArray, weights: FloatArray | None
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """M, scaled bias and threshold ratios of a solution, M carried over to these counts."""
+    if start is None:
+        return _NO_MATRIX, _EMPTY, _EMPTY
+    if not isinstance(start, Solution):
+        raise TypeError(f"start must be a Solution or None, got {start!r:.80}")
+    cluster_of, count, _, _ = _core.group(counts, _EMPTY if weights is None else weights)
+    if not np.array_equal(cluster_of, start.cluster_of):
+        raise ValueError(
+            f"start must group the classes into the same clusters: it has {start.num_classes} "
+            f"classes in {start.num_clusters} clusters, the problem has {counts.size} in "
+            f"{count.size}"
+        )
+    if count.size > _core.dense_limit:
+        return _NO_MATRIX, _EMPTY, _EMPTY  # solved by the nodes of the counts, which need no start
+    same_z = start.between.dense() * np.sqrt(count / start.cluster_count)  # M = Z D^(1/2)
+    ratio = start.lambda_z * np.sqrt(start.cluster_count) / start.cluster_loss_weight
+    return same_z, start.scaled_bias, ratio
+
+
 def solve(
     counts: ArrayLike,
     lambda_z: float,
@@ -51,6 +74,7 @@ def solve(
     max_iterations: int | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
+    start: Solution | None = None,
     progress: Callable[[int, float, float], Any] | None = None,
 ) -> Solution:
     """Solve the unconstrained feature model with a certificate of optimality.
@@ -90,6 +114,11 @@ def solve(
         to gain from more use one, others what the BLAS library is set to.
     time_limit : float, optional
         Seconds after which the best iterate so far is certified and returned.
+    start : Solution, optional
+        The solution for a lambda or counts near by, to start from; it must group the classes into
+        the same clusters. "proximal" then takes 20 to 80 % of its iterations; "factored" hardly
+        gains, since its own start is as good, and methods that do not iterate over the
+        whole problem have no use for it. The result is certified like any other.
     progress : callable, optional
         Called as ``progress(iteration, objective, relative_gap)`` at most ten times a second,
         with a NaN gap where none was computed. A true return value ends the solve with status
@@ -128,10 +157,11 @@ def solve(
     limit = check_limit("max_iterations", max_iterations)
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
+    nearby = _starting_point(start, counts, weights)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
 
-    start = time.perf_counter()
+    began = time.perf_counter()
     core_weights = _EMPTY if weights is None else weights
     if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
         ensure_lapack()
@@ -150,6 +180,9 @@ def solve(
             method=method,
             max_iterations=limit or 0,
             time_limit=seconds,
+            start_m=nearby[0],
+            start_bias=nearby[1],
+            start_threshold_ratio=nearby[2],
             progress=progress,
         )
     structured = core.structured
@@ -171,9 +204,10 @@ def solve(
         relative_gap=core.relative_gap,
         status=Status[core.status],
         iterations=core.iterations,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - began,
         method=core.method,
         linear_algebra=backend_name(core.count.size),
         num_nodes=core.num_nodes,
         known_rank=core.rank if core.rank >= 0 else None,
+        certificate_seconds=core.certificate_seconds,
     )

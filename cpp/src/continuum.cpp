@@ -67,19 +67,21 @@ class Attempt {
     const bool stopped =
         coarse.status == Status::time_limit || coarse.status == Status::interrupted;
     AbandonOnly monitor(monitor_);
-    const ContinuumPoint point =
-        expand_solution(problem, reduction, coarse.point, coarse.amplitudes, monitor);
     ContinuumResult result;
-    result.found = true;
-    const Stopwatch stopwatch(result.certificate_seconds);
-    if (problem.size() <= dense_limit) {
-      Matrix m = point.m.dense();
-      const double norm = expanded_nuclear_norm(point.m, m);
-      result.best =
-          certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
-    } else {
-      result.best = certify_structured(loss_, reduction, point, monitor);
-      result.structured = point.m;
+    {
+      const Stopwatch stopwatch(result.certificate_seconds);
+      const ContinuumPoint point =
+          expand_solution(problem, reduction, coarse.point, coarse.amplitudes);
+      result.found = true;
+      if (problem.size() <= dense_limit) {
+        Matrix m = point.m.dense();
+        const double norm = expanded_nuclear_norm(point.m, m);
+        result.best =
+            certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
+      } else {
+        result.best = certify_structured(loss_, reduction, point, monitor);
+        result.structured = point.m;
+      }
     }
     result.reason = stopped ? coarse.status : Status::max_iterations;
     result.iterations = coarse.iterations;

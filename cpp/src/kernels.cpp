@@ -123,6 +123,18 @@ void weigh_changes(Index size, const double* mass, double mean, double* z) {
   }
 }
 
+UFM_MULTIVERSION
+double squared_difference(Index size, const double* mass, const double* row_scale,
+                          double column_scale, const double* smooth) {
+  double sum = 0.0;
+  UFM_SIMD_SUM(sum)
+  for (Index j = 0; j < size; ++j) {
+    const double value = mass[j] * row_scale[j] * column_scale - smooth[j];
+    sum += value * value;
+  }
+  return sum;
+}
+
 const char* instruction_set() {
 #if UFM_HAS_MULTIVERSION
   __builtin_cpu_init();

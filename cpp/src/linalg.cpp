@@ -165,6 +165,17 @@ void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, 
   }
 }
 
+void multiply_by_transpose(const ConstBlock& a, const ConstBlock& b, Block result) {
+  const double operations =
+      static_cast<double>(a.rows() * a.cols()) * static_cast<double>(b.rows());
+  if (lapack_ready && operations > std::pow(static_cast<double>(lapack_crossover), 3)) {
+    gemm(lapack, a.data(), a.outerStride(), Transpose::no, b.data(), b.outerStride(),
+         Transpose::yes, 0.0, result.data(), result.outerStride(), a.rows(), b.rows(), a.cols());
+    return;
+  }
+  result.noalias() = a * b.transpose();
+}
+
 void gram_lower(const Matrix& a, Matrix& result) {
   const Index size = a.cols();
   result.resize(size, size);

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "ufm/kernels.hpp"
 #include "ufm/linalg.hpp"
 
 namespace ufm {
@@ -45,6 +46,23 @@ Matrix weighted_gram(const Matrix& a, const Vector& weights) {
   return result;
 }
 
+// Logarithm of the sum of exponentials over all classes of each node's column, with the logit of
+// another class in place of the own one.
+Vector log_sums_at_nodes(const Problem& problem, const Reduction& reduction,
+                         const ContinuumPoint& point, const Vector& bias) {
+  const Matrix logits = reduction.expand(point.node_values).colwise() + bias;
+  Vector result(logits.cols());
+  Vector column(logits.rows());
+  for (Index a = 0; a < logits.cols(); ++a) {
+    column = logits.col(a);
+    const double top = kernels::largest(column.size(), column.data());
+    const auto sums =
+        kernels::exponentials(column.size(), problem.multiplicity.data(), top, column.data());
+    result[a] = top + std::log(sums.sum);
+  }
+  return result;
+}
+
 // Some rows of a matrix's low-rank part, in an orthonormal basis of what they span.
 struct Coordinates {
   Matrix basis;
@@ -75,22 +93,15 @@ Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>
 }  // namespace
 
 Matrix StructuredMatrix::dense() const {
+  Monitor quiet;
   Matrix result;
-  columns(0, diagonal.size(), result);
+  multiply(left, Transpose::no, right, Transpose::yes, 0.0, result, quiet);
+  result.diagonal() += diagonal;
   return result;
 }
 
 Vector StructuredMatrix::diagonal_entries() const {
   return diagonal + left.cwiseProduct(right).rowwise().sum();
-}
-
-void StructuredMatrix::columns(Index first, Index count, Matrix& result) const {
-  Monitor quiet;
-  const Matrix block = right.middleRows(first, count);
-  multiply(left, Transpose::no, block, Transpose::yes, 0.0, result, quiet);
-  for (Index i = 0; i < count; ++i) {
-    result(first + i, i) += diagonal[first + i];
-  }
 }
 
 double nuclear_norm_bound(const StructuredMatrix& matrix) {
@@ -149,8 +160,7 @@ double nuclear_norm_bound(const StructuredMatrix& matrix) {
 }
 
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
-                               const Point& node_point, const Vector& node_amplitudes,
-                               Monitor& monitor) {
+                               const Point& node_point, const Vector& node_amplitudes) {
   const Problem& coarse = reduction.problem;
   const Vector node_root = coarse.multiplicity.cwiseSqrt();
   const Vector root = problem.multiplicity.cwiseSqrt();
@@ -181,28 +191,17 @@ ContinuumPoint expand_solution(const Problem& problem, const Reduction& reductio
   m.diagonal = Vector::Zero(problem.size());
 
   // The amplitude of every cluster from its own equation: with o the logit of another class of the
-  // cluster and E the sum over other clusters, d = log1p((1 - theta) (E exp(-o) + k) / theta).
-  const Index block = 256;
-  Matrix logits;
-  Vector exponentials;
+  // cluster and E the sum over other clusters, d = log1p((1 - theta) (E exp(-o) + k) / theta). The
+  // logarithm of E + k exp(o) is as smooth as the kernel and interpolated like it.
+  const Vector log_sums = reduction.expand(log_sums_at_nodes(problem, reduction, point, bias));
+  const Vector others = interpolation.cwiseProduct(columns).rowwise().sum() + bias;
   for (const Panel& panel : reduction.panels) {
-    for (Index first = panel.first; first < panel.first + panel.count; first += block) {
-      monitor.check();
-      const Index count = std::min(block, panel.first + panel.count - first);
-      const Matrix rows = columns.middleRows(first, count);
-      multiply(interpolation, Transpose::no, rows, Transpose::yes, 0.0, logits, monitor);
-      for (Index c = 0; c < count; ++c) {
-        const Index i = first + c;
-        const double theta = problem.threshold_ratio(i);
-        // A kept class has no other class like it: its diagonal entry is already its own logit.
-        const bool single = panel.kept && problem.multiplicity[i] == 1.0;
-        if (single || !(theta < 1.0)) {
-          continue;
-        }
-        exponentials = logits.col(c) + bias;
-        const double other = exponentials[i];
-        exponentials = (exponentials.array() - other).exp() * problem.multiplicity.array();
-        const double sum = exponentials.sum();  // own cluster included: E exp(-o) + k
+    for (Index i = panel.first; i < panel.first + panel.count; ++i) {
+      const double theta = problem.threshold_ratio(i);
+      // A kept class has no other class like it: its diagonal entry is already its own logit.
+      const bool single = panel.kept && problem.multiplicity[i] == 1.0;
+      if (!single && theta < 1.0) {
+        const double sum = std::exp(log_sums[i] - others[i]);
         m.diagonal[i] = std::log1p((1.0 - theta) * sum / theta) * root_count[i];
       }
     }

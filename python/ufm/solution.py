@@ -55,7 +55,8 @@ class Solution:
         What it took: iterations of the method, wall seconds, the method that ran ("closed form"
         where Z is zero between clusters) and the linear algebra it used.
     certificate_seconds : float
-        The part of ``seconds`` spent on certifying the problem, NaN where it was not measured.
+        The part of ``seconds`` spent on certifying the problem (and, by "continuum", on carrying
+        the solution of the nodes over to all classes); NaN where it was not measured.
     num_nodes : int
         Nodes of the continuum reduction that was accepted, 0 where none was used.
     known_rank : int or None

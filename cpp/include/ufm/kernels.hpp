@@ -29,6 +29,10 @@ double logit_changes(Index size, const double* dm, double column_scale, const do
 // z_j = mass_j * (z_j - mean)
 void weigh_changes(Index size, const double* mass, double mean, double* z);
 
+// sum of (mass_j row_scale_j column_scale - smooth_j)^2
+double squared_difference(Index size, const double* mass, const double* row_scale,
+                          double column_scale, const double* smooth);
+
 // Name of the instruction set the loops run with on this machine.
 const char* instruction_set();
 

@@ -35,6 +35,9 @@ enum class Transpose { no, yes };
 void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, double beta,
               Matrix& result, Monitor& monitor);
 
+// result = a b^T for parts of matrices; meant for products with a short inner side.
+void multiply_by_transpose(const ConstBlock& a, const ConstBlock& b, Block result);
+
 // Lower triangle of a^T a.
 void gram_lower(const Matrix& a, Matrix& result);
 

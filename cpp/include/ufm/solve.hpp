@@ -57,7 +57,7 @@ struct ReducedSolution {
   Status status = Status::numerical_error;
   int iterations = 0;
   int inner_iterations = 0;          // Hessian products, where the method has an inner loop
-  double certificate_seconds = 0.0;  // wall time spent certifying the problem
+  double certificate_seconds = 0.0;  // wall time of carrying over from nodes and certifying
   Index num_nodes = 0;               // nodes of the continuum reduction that was accepted, or 0
   Index rank = -1;                   // of Z, where the method tells it
   std::string method;

@@ -17,8 +17,6 @@ struct StructuredMatrix {
   Matrix dense() const;
   // The entries on the diagonal.
   Vector diagonal_entries() const;
-  // Columns [first, first + count).
-  void columns(Index first, Index count, Matrix& result) const;
 };
 
 // An upper bound of the nuclear norm of a matrix with a nonnegative diagonal part. The error is of
@@ -36,8 +34,7 @@ struct ContinuumPoint {
 };
 
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
-                               const Point& node_point, const Vector& node_amplitudes,
-                               Monitor& monitor);
+                               const Point& node_point, const Vector& node_amplitudes);
 
 // Certifies the exact problem at a continuum point in memory proportional to C times the number of
 // nodes. All C x C entries are visited, in blocks, to bound what the low-rank form of the

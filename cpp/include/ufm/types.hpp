@@ -9,4 +9,8 @@ using Index = Eigen::Index;
 using Matrix = Eigen::MatrixXd;
 using Vector = Eigen::VectorXd;
 
+// Part of a matrix: some of its rows, some of its columns.
+using Block = Eigen::Ref<Matrix, 0, Eigen::OuterStride<>>;
+using ConstBlock = Eigen::Ref<const Matrix, 0, Eigen::OuterStride<>>;
+
 }  // namespace ufm

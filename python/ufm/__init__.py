@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ufm.solution import Solution, Status
     from ufm.solver import solve
     from ufm.theory.balanced import balanced_solution
+    from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
     from ufm.theory.thresholds import Thresholds, thresholds
 
 _HOMES = {
@@ -28,18 +29,22 @@ _HOMES = {
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
+    "nonnegative_solution": "ufm.theory.nonnegative",
+    "NonnegativeSolution": "ufm.theory.nonnegative",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
 
 __all__ = [
     "Batch",
+    "NonnegativeSolution",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "nonnegative_solution",
     "solve",
     "solve_many",
     "svt",

@@ -10,7 +10,7 @@ from ufm.problem import FloatArray
 from ufm.theory._bounded_newton import BoolArray
 from ufm.theory._nonnegative_atoms import AtomProblem, Atoms
 from ufm.theory._nonnegative_loss import LossPoint
-from ufm.theory._orthant import OrthantMaximum, orthant_maximum
+from ufm.theory._orthant import Budget, OrthantMaximum, orthant_maximum
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Certificate:
     families: Atoms | None
 
 
-def certify(problem: AtomProblem, atoms: Atoms, tol: float, max_nodes: int) -> Certificate:
+def certify(problem: AtomProblem, atoms: Atoms, tol: float, deadline: float) -> Certificate:
     """Certify atoms and bias.
 
     The dual point is P_s = I + s (P - I) with the largest s for which it is feasible: max |G a|
@@ -52,8 +52,7 @@ def certify(problem: AtomProblem, atoms: Atoms, tol: float, max_nodes: int) -> C
     if problem.lambda_b:
         primal += 0.5 * problem.lambda_b * float(problem.loss.size @ atoms.b**2)
     G, within = dual_matrix(point)
-    floor = problem.lambda_x * (1.0 + max(1e-3 * tol, 1e-13))
-    found, level, shared = _polar(problem, G, within, floor, max_nodes)
+    found, level, shared = _polar(problem, G, within, tol, deadline)
     scale = problem.lambda_x / level * (1.0 - 1e-15)
     dual = dual_value(problem, point, atoms.b, scale)
     families = _families(problem, G, within, found, shared) if found.vectors else None
@@ -94,17 +93,21 @@ def orthant_matrix(
 
 
 def _polar(
-    problem: AtomProblem, G: FloatArray, within: FloatArray, floor: float, max_nodes: int
+    problem: AtomProblem, G: FloatArray, within: FloatArray, tol: float, deadline: float
 ) -> tuple[OrthantMaximum, float, BoolArray]:
-    """What exceeds the floor, a level that bounds max |G a|, and which clusters are alike."""
-    level = floor
+    """What exceeds lambda, a level that bounds max |G a|, and which clusters are alike."""
+    level = problem.lambda_x * (1.0 + max(1e-3 * min(tol, 1e-3), 1e-13))
+    slack = max(1e-2 * min(tol, 1e-3), 1e-13)
     B, shared = orthant_matrix(problem, G, within, level)
-    first = found = orthant_maximum(B, level**2, max_nodes)
-    exact = found.exact
+    first = found = orthant_maximum(B, level**2, slack, Budget(deadline=deadline))
+    exact, kinds = found.exact, shared
     while found.bound > level**2:
-        # B depends on the level, so that a bound at one level need not be one at the next.
+        # B depends on the level: a bound at one level need not be one at a higher.
         level = float(np.sqrt(found.bound)) * (1.0 + 1e-14)
-        found = orthant_maximum(orthant_matrix(problem, G, within, level)[0], level**2, max_nodes)
+        B, now = orthant_matrix(problem, G, within, level)
+        if (now == kinds).all():
+            break
+        found, kinds = orthant_maximum(B, level**2, slack, Budget(deadline=deadline)), now
         exact = exact and found.exact
     return OrthantMaximum(first.bound, exact, first.vectors), level, shared
 

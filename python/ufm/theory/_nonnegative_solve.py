@@ -14,7 +14,6 @@ from ufm.theory._nonnegative_certificate import Certificate, certify
 
 _ROUNDS = 60
 _ITERATIONS = 2000
-_NODES = 2000
 # Projected gradient in units of lambda; each further entry is tried where the gap asks for it.
 _FINEST = 1e-15
 
@@ -72,7 +71,7 @@ def solve(
     for _ in range(_ROUNDS):
         atoms, iterations = _newton(problem, atoms, accuracy, limit - used, deadline)
         used += iterations
-        certificate = certify(problem, atoms, tol, _NODES)
+        certificate = certify(problem, atoms, tol, deadline)
         if best is None or certificate.relative_gap <= best[1].relative_gap:
             best = (atoms, certificate)
         if certificate.relative_gap <= tol:

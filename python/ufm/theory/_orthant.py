@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ufm.problem import FloatArray
+from ufm.theory._doubly_nonnegative import doubly_nonnegative_bound
 
 _ROUNDING = 1e-12
 
@@ -21,8 +24,8 @@ class OrthantMaximum:
     bound : float
         No unit vector u >= 0 has a larger value than this.
     exact : bool
-        Whether the search was complete; then some vector attains the bound, or the bound is the
-        floor that was asked for.
+        Whether the search was complete; then a vector attains the bound within the slack, or the
+        bound is the floor that was asked for.
     vectors : list of tuple (value, ndarray)
         Vectors above the floor, the best first.
     """
@@ -36,9 +39,25 @@ class OrthantMaximum:
 class _Node:
     support: NDArray[np.intp]  # may be used
     needed: NDArray[np.bool_]  # which of them must be
+    bound: float
 
 
-def orthant_maximum(B: FloatArray, floor: float, max_nodes: int = 2000) -> OrthantMaximum:
+@dataclass
+class Budget:
+    """What a search may cost: supports looked at, semidefinite programs, and a time."""
+
+    nodes: int = 2000
+    programs: int = 30
+    largest_program: int = 60
+    deadline: float = math.inf
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no further support may be looked at."""
+        return self.nodes <= 0 or time.perf_counter() > self.deadline
+
+
+def orthant_maximum(B: FloatArray, floor: float, slack: float, budget: Budget) -> OrthantMaximum:
     """Bound u^T B u over unit vectors u >= 0 from above, by at least ``floor``.
 
     A maximiser is the top eigenvector of B on its support, so that a support whose top eigenvalue
@@ -52,33 +71,41 @@ def orthant_maximum(B: FloatArray, floor: float, max_nodes: int = 2000) -> Ortha
         Symmetric.
     floor : float
         Values up to this one need not be told apart.
-    max_nodes : int
-        Supports to look at; where they do not suffice the bound is still one.
+    slack : float
+        Relative accuracy that is asked of the bound.
+    budget : Budget
+        Charged for the search; where it does not suffice the bound is still one.
     """
+    size = B.shape[0]
     diagonal = np.diagonal(B)
-    vectors = [
-        (float(diagonal[i]), np.eye(B.shape[0])[i]) for i in np.flatnonzero(diagonal > floor)
-    ]
-    best = max([floor, *diagonal.tolist()])
-    everything = np.arange(B.shape[0])
-    stack = [_Node(everything, np.zeros(B.shape[0], dtype=bool))]
-    nodes = 0
-    while stack and nodes < max_nodes:
-        nodes += 1
+    vectors = [(float(diagonal[i]), np.eye(size)[i]) for i in np.flatnonzero(diagonal > floor)]
+    best = proved = max([floor, *diagonal.tolist()])
+    everything = np.arange(size)
+    stack = [_Node(everything, np.zeros(size, dtype=bool), _bound(B, everything))]
+    while stack and not budget.is_spent:
+        budget.nodes -= 1
         for node in _connected(B, stack.pop()):
             top, vector = _top(B, node.support)
-            if top <= best or _bound(B, node.support) <= best:
+            bound = min(top, _bound(B, node.support), node.bound)
+            if bound <= best * (1.0 + slack):
+                proved = max(proved, bound)
                 continue
             if (vector >= -_ROUNDING).all():
-                full = np.zeros(B.shape[0])
+                full = np.zeros(size)
                 full[node.support] = np.maximum(vector, 0.0)
                 vectors.append((top, full / np.linalg.norm(full)))
                 best = max(best, top)
                 continue
-            stack.extend(_children(node, vector))
-    open_bounds = [min(_top(B, node.support)[0], _bound(B, node.support)) for node in stack]
+            if 3 < node.support.size <= budget.largest_program and budget.programs > 0:
+                budget.programs -= 1
+                part = B[np.ix_(node.support, node.support)]
+                bound = min(bound, doubly_nonnegative_bound(part, best * (1.0 + slack)))
+                if bound <= best * (1.0 + slack):
+                    proved = max(proved, bound)
+                    continue
+            stack.extend(_children(node, vector, bound))
     vectors.sort(key=lambda pair: -pair[0])
-    return OrthantMaximum(max([best, *open_bounds]), not stack, vectors)
+    return OrthantMaximum(max([best, proved, *(node.bound for node in stack)]), not stack, vectors)
 
 
 def _top(B: FloatArray, support: NDArray[np.intp]) -> tuple[float, FloatArray]:
@@ -118,13 +145,13 @@ def _connected(B: FloatArray, node: _Node) -> list[_Node]:
         return []
     parts = wanted if wanted.size else np.arange(count)
     return [
-        _Node(support[label == part], needed[label == part])
+        _Node(support[label == part], needed[label == part], node.bound)
         for part in parts
         if (label == part).sum() > 1
     ]
 
 
-def _children(node: _Node, vector: FloatArray) -> list[_Node]:
+def _children(node: _Node, vector: FloatArray, bound: float) -> list[_Node]:
     """Supports that lack at least one index, each named once."""
     children = []
     needed = node.needed.copy()
@@ -132,6 +159,6 @@ def _children(node: _Node, vector: FloatArray) -> list[_Node]:
         if node.needed[i]:
             continue
         keep = np.arange(node.support.size) != i
-        children.append(_Node(node.support[keep], needed[keep]))
+        children.append(_Node(node.support[keep], needed[keep], bound))
         needed[i] = True
     return children[::-1]

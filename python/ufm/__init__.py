@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ufm.solver import solve
     from ufm.theory.balanced import balanced_solution
     from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
+    from ufm.theory.nonnegative_thresholds import NonnegativeThresholds, nonnegative_thresholds
     from ufm.theory.thresholds import Thresholds, thresholds
 
 _HOMES = {
@@ -31,6 +32,8 @@ _HOMES = {
     "balanced_solution": "ufm.theory.balanced",
     "nonnegative_solution": "ufm.theory.nonnegative",
     "NonnegativeSolution": "ufm.theory.nonnegative",
+    "nonnegative_thresholds": "ufm.theory.nonnegative_thresholds",
+    "NonnegativeThresholds": "ufm.theory.nonnegative_thresholds",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
@@ -38,6 +41,7 @@ _HOMES = {
 __all__ = [
     "Batch",
     "NonnegativeSolution",
+    "NonnegativeThresholds",
     "Solution",
     "Status",
     "Thresholds",
@@ -45,6 +49,7 @@ __all__ = [
     "balanced_solution",
     "cross_entropy",
     "nonnegative_solution",
+    "nonnegative_thresholds",
     "solve",
     "solve_many",
     "svt",

@@ -83,8 +83,8 @@ class _Path:
     @property
     def gap(self) -> float:
         """Mean product of a variable and its multiplier."""
-        total = float((self.S * self.Y).sum() + self.N @ self.z)
-        return total / (self.B.shape[0] + self.N.size)
+        total = float((self.S * self.Y).sum()) + float(self.N @ self.z)
+        return total / float(self.B.shape[0] + self.N.size)
 
     def advanced(self) -> _Path:
         """One predictor-corrector step of the Helmberg-Kojima-Monteiro direction."""

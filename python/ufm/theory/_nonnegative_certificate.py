@@ -12,6 +12,8 @@ from ufm.theory._nonnegative_atoms import AtomProblem, Atoms
 from ufm.theory._nonnegative_loss import LossPoint
 from ufm.theory._orthant import Budget, OrthantMaximum, orthant_maximum
 
+_MOST_FAMILIES = 6
+
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
@@ -98,18 +100,29 @@ def _polar(
     """What exceeds lambda, a level that bounds max |G a|, and which clusters are alike."""
     level = problem.lambda_x * (1.0 + max(1e-3 * min(tol, 1e-3), 1e-13))
     slack = max(1e-2 * min(tol, 1e-3), 1e-13)
-    B, shared = orthant_matrix(problem, G, within, level)
-    first = found = orthant_maximum(B, level**2, slack, Budget(deadline=deadline))
-    exact, kinds = found.exact, shared
+    used = np.ix_(problem.present, problem.present)
+
+    def search() -> tuple[OrthantMaximum, BoolArray]:
+        B, shared = orthant_matrix(problem, G, within, level)
+        return orthant_maximum(B[used], level**2, slack, Budget(deadline=deadline)), shared
+
+    found, shared = first, kinds = search()
+    exact = first.exact
     while found.bound > level**2:
         # B depends on the level: a bound at one level need not be one at a higher.
         level = float(np.sqrt(found.bound)) * (1.0 + 1e-14)
-        B, now = orthant_matrix(problem, G, within, level)
-        if (now == kinds).all():
+        if (orthant_matrix(problem, G, within, level)[1] == shared).all():
             break
-        found, kinds = orthant_maximum(B, level**2, slack, Budget(deadline=deadline)), now
+        found, shared = search()
         exact = exact and found.exact
-    return OrthantMaximum(first.bound, exact, first.vectors), level, shared
+    return OrthantMaximum(first.bound, exact, first.vectors), level, kinds
+
+
+def is_feasible(problem: AtomProblem, point: LossPoint, slack: float) -> bool:
+    """Whether |G a| <= lambda (1 + slack) for all unit a >= 0 at this point, for certain."""
+    level = problem.lambda_x * (1.0 + slack)
+    B, _ = orthant_matrix(problem, *dual_matrix(point), level)
+    return orthant_maximum(B, level**2, 0.0, Budget()).bound <= level**2
 
 
 def _families(
@@ -121,7 +134,8 @@ def _families(
 ) -> Atoms:
     """Unit families along the violated directions, at most a few."""
     size = problem.loss.size[:, None]
-    u = np.stack([vector for _, vector in found.vectors[:6]], axis=1)
+    u = np.zeros((size.size, min(len(found.vectors), _MOST_FAMILIES)))
+    u[problem.present] = np.stack([v for _, v in found.vectors[:_MOST_FAMILIES]], axis=1)
     x, v = np.where(shared[:, None], u, 0.0), np.where(shared[:, None], 0.0, u)
     c, r = x + v / np.sqrt(size), v * np.sqrt(1.0 - 1.0 / size)
     omega, eta = G @ c, within[:, None] * r

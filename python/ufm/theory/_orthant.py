@@ -77,6 +77,8 @@ def orthant_maximum(B: FloatArray, floor: float, slack: float, budget: Budget) -
         Charged for the search; where it does not suffice the bound is still one.
     """
     size = B.shape[0]
+    if size == 0:
+        return OrthantMaximum(floor, True, [])
     diagonal = np.diagonal(B)
     vectors = [(float(diagonal[i]), np.eye(size)[i]) for i in np.flatnonzero(diagonal > floor)]
     best = proved = max([floor, *diagonal.tolist()])

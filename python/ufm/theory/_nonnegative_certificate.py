@@ -56,7 +56,7 @@ def certify(problem: AtomProblem, atoms: Atoms, tol: float, deadline: float) -> 
     G, within = dual_matrix(point)
     found, level, shared = _polar(problem, G, within, tol, deadline)
     scale = problem.lambda_x / level * (1.0 - 1e-15)
-    dual = dual_value(problem, point, atoms.b, scale)
+    dual = max(dual_value(problem, point, atoms.b, scale), 0.0)  # no objective is negative
     families = _families(problem, G, within, found, shared) if found.vectors else None
     return Certificate(primal, dual, relative_gap(primal, dual), level, found.exact, families)
 

@@ -151,7 +151,7 @@ class NonnegativeSolution(Solution):
             block = slice(unit, unit + images)
             W[:, block] = (omega / root)[self.cluster_of][:, None] * factor
             A[block] = (x / root)[self.cluster_of][None, :] * factor
-            picks = np.indices(sizes).reshape(len(sizes), -1)
+            picks = np.indices(sizes).reshape(len(sizes), images)
             for i, pick in zip(chosen, picks, strict=True):
                 k = self.multiplicity[i]
                 # eta is along (e_l - 1/k), of length sqrt(1 - 1/k).

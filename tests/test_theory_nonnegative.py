@@ -216,6 +216,23 @@ def test_one_class_and_equal_classes():
     assert equal.objective == pytest.approx(closed.objective, rel=1e-9)
 
 
+@pytest.mark.parametrize("lambda_b", [0.0, 1e-9, 1.0, 1e300])
+@pytest.mark.parametrize("lambda_z", [1e-12, 1e-6, 1.0, 1e300])
+def test_extreme_lambdas(lambda_z, lambda_b):
+    counts = np.array([1000.0, 1000.0, 10.0, 10.0, 10.0])
+    solution = ufm.nonnegative_solution(counts, lambda_z, lambda_b)
+    assert solution.converged, solution.summary()
+    free = ufm.solve(counts, lambda_z, lambda_b)
+    assert free.dual_objective <= solution.objective * (1 + 1e-12)
+    if lambda_z >= 1:
+        assert not solution.Z.any() and solution.collapsed.all()
+        assert solution.objective == pytest.approx(free.objective, rel=1e-9)
+    if lambda_b >= 1e300:
+        closed = ufm.nonnegative_solution(counts, lambda_z, math.inf)
+        assert solution.objective == pytest.approx(closed.objective, rel=1e-6)
+        assert np.abs(solution.b).max() < 1e-200
+
+
 # ---------------------------------------------------------------------- ends before the goal
 
 

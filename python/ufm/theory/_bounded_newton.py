@@ -13,6 +13,11 @@ from ufm.problem import FloatArray
 
 BoolArray = NDArray[np.bool_]
 
+_NEAR = 1e-3
+_NOISE = 4e-14  # relative rounding of the function value, with a margin
+_TRIALS = 40
+_SMALLEST = 1e-14
+
 
 class Point(Protocol):
     """A point with its value, gradient and Hessian-vector products."""
@@ -55,50 +60,66 @@ def minimise(
     function any further, at the iteration limit, or when ``stop()``. Directions of negative
     curvature are followed, so that saddle points are left.
     """
-    z = start.copy()
-    point = function(z)
-    gradient = point.gradient()
-    radius = max(1.0, 0.1 * float(np.linalg.norm(z)))
-    error = _projected(z, gradient, bounded)
+    state = _State.at(function, start, bounded)
+    radius = max(1.0, 0.1 * float(np.linalg.norm(start)))
     for iteration in range(max_iterations):
-        if error <= residual or stop():
-            return Minimum(z, iteration, error)
-        margin = min(error, 1e-3)
-        held = bounded & (z <= margin) & (gradient > 0)
-        improved = False
-        for _ in range(40):
-            step = _subproblem(point, gradient, ~held, radius, error)
-            step[held] = -z[held]
-            trial = z + step
-            trial[bounded] = np.maximum(trial[bounded], 0.0)
-            move = trial - z
-            predicted = -float(gradient @ move) - 0.5 * float(move @ point.curvature(move))
-            length = float(np.linalg.norm(move))
-            candidate = function(trial)
-            actual = point.value - candidate.value
-            noise = 4e-16 * abs(point.value)
-            ratio = actual / predicted if predicted > 0 else -1.0
-            if predicted > 0 and predicted <= 100 * noise and actual >= -100 * noise:
-                new_gradient = candidate.gradient()
-                if _projected(trial, new_gradient, bounded) < 0.9 * error:
-                    improved = True
-                    z, point, gradient = trial, candidate, new_gradient
-                    break
-            if ratio > 1e-4:
-                if ratio > 0.7 and length > 0.8 * radius:
-                    radius *= 2.5
-                elif ratio < 0.25:
-                    radius = 0.5 * min(radius, length)
-                improved = True
-                z, point, gradient = trial, candidate, candidate.gradient()
-                break
-            radius = 0.25 * min(radius, length) if length > 0 else 0.25 * radius
-            if radius < 1e-14:
-                break
-        if not improved:
-            return Minimum(z, iteration, error)
-        error = _projected(z, gradient, bounded)
-    return Minimum(z, max_iterations, error)
+        if state.error <= residual or stop():
+            return Minimum(state.z, iteration, state.error)
+        step = _accepted(function, state, bounded, radius)
+        if step is None:
+            return Minimum(state.z, iteration, state.error)
+        state, radius = step
+    return Minimum(state.z, max_iterations, state.error)
+
+
+@dataclass(frozen=True, eq=False)
+class _State:
+    z: FloatArray
+    point: Point
+    gradient: FloatArray
+    error: float
+
+    @staticmethod
+    def at(function: Callable[[FloatArray], Point], z: FloatArray, bounded: BoolArray) -> _State:
+        point = function(z)
+        gradient = point.gradient()
+        return _State(z, point, gradient, _projected(z, gradient, bounded))
+
+
+def _accepted(
+    function: Callable[[FloatArray], Point], state: _State, bounded: BoolArray, radius: float
+) -> tuple[_State, float] | None:
+    """The next state and trust region, or None where no step lowers the function."""
+    z, gradient = state.z, state.gradient
+    # What is near its bound and pushed there goes there; Newton's step is for the rest.
+    near = min(state.error, _NEAR)
+    noise = _NOISE * abs(state.point.value)
+    for _ in range(_TRIALS):
+        held = bounded & (z <= near) & (gradient > 0)
+        step = _subproblem(state.point, gradient, ~held, radius)
+        step[held] = -z[held]
+        trial = z + step
+        trial[bounded] = np.maximum(trial[bounded], 0.0)
+        move = trial - z
+        length = float(np.linalg.norm(move))
+        predicted = -float(gradient @ move) - 0.5 * float(move @ state.point.curvature(move))
+        actual = state.point.value - function(trial).value
+        if 0 < predicted <= noise and actual >= -noise:
+            # Too little to be seen in the value: the gradient has to tell.
+            after = _State.at(function, trial, bounded)
+            if after.error < 0.9 * state.error:
+                return after, radius
+        if predicted > 0 and actual > 1e-4 * predicted:
+            if actual > 0.7 * predicted and length > 0.8 * radius:
+                radius *= 2.5
+            elif actual < 0.25 * predicted:
+                radius = 0.5 * min(radius, length)
+            return _State.at(function, trial, bounded), radius
+        near *= 0.1
+        radius = 0.25 * (min(radius, length) if length > 0 else radius)
+        if radius < _SMALLEST:
+            return None
+    return None
 
 
 def _projected(z: FloatArray, gradient: FloatArray, bounded: BoolArray) -> float:
@@ -107,9 +128,7 @@ def _projected(z: FloatArray, gradient: FloatArray, bounded: BoolArray) -> float
     return float(np.abs(step).max())
 
 
-def _subproblem(
-    point: Point, gradient: FloatArray, free: BoolArray, radius: float, error: float
-) -> FloatArray:
+def _subproblem(point: Point, gradient: FloatArray, free: BoolArray, radius: float) -> FloatArray:
     """Steihaug's conjugate gradients on the free variables within the trust region."""
     step = np.zeros_like(gradient)
     r = np.where(free, -gradient, 0.0)

@@ -18,6 +18,8 @@ from ufm.problem import FloatArray
 from ufm.theory._bounded_newton import BoolArray
 from ufm.theory._nonnegative_loss import ClusterLoss, LossPoint
 
+_ROUNDING = 1e-15
+
 
 @dataclass(frozen=True, eq=False)
 class Atoms:
@@ -88,7 +90,9 @@ class AtomProblem:
         There even the classes' own columns, 1 - p_own + p_other <= 1 times pi / sqrt(n), leave
         differences within the cluster dual feasible.
         """
-        separable: BoolArray = (self.loss.size > 1) & (self.lambda_x < self.loss.alone)
+        separable: BoolArray = (self.loss.size > 1) & (
+            self.lambda_x * (1 + _ROUNDING) < self.loss.alone
+        )
         return separable
 
     def parts(self, atoms: Atoms) -> tuple[FloatArray, FloatArray]:

@@ -54,9 +54,12 @@ def certify(problem: AtomProblem, atoms: Atoms, tol: float, deadline: float) -> 
     if problem.lambda_b:
         primal += 0.5 * problem.lambda_b * float(problem.loss.size @ atoms.b**2)
     G, within = dual_matrix(point)
+    if not np.isfinite([primal, *G.ravel(), *within]).all():
+        return Certificate(primal, 0.0, float("inf"), float("inf"), False, None)
     found, level, shared = _polar(problem, G, within, tol, deadline)
     scale = problem.lambda_x / level * (1.0 - 1e-15)
-    dual = max(dual_value(problem, point, atoms.b, scale), 0.0)  # no objective is negative
+    dual = dual_value(problem, point, atoms.b, scale)
+    dual = dual if dual > 0.0 else 0.0  # no objective is negative
     families = _families(problem, G, within, found, shared) if found.vectors else None
     return Certificate(primal, dual, relative_gap(primal, dual), level, found.exact, families)
 

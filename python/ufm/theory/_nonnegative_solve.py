@@ -62,7 +62,13 @@ def solve(
     Newton's method finds a stationary point; the certificate either closes the gap or names
     directions along which the objective falls, which join the atoms.
     """
-    deadline = time.perf_counter() + time_limit
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return _solve(problem, atoms, tol, max_iterations, time.perf_counter() + time_limit)
+
+
+def _solve(
+    problem: AtomProblem, atoms: Atoms, tol: float, max_iterations: int | None, deadline: float
+) -> Outcome:
     limit = _ITERATIONS if max_iterations is None else max_iterations
     used = 0
     accuracy = 1e-3 * min(tol, 1e-3)

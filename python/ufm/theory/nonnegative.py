@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from ufm.theory._nonnegative_solve import solve, start
 __all__ = ["NonnegativeSolution", "nonnegative_solution"]
 
 _EMPTY: FloatArray = np.empty(0)
+# A stiffer bias penalty, in units of lambda_z, moves the objective by less than rounding.
+_STIFFEST = 1e100
 
 
 def nonnegative_solution(
@@ -144,7 +147,8 @@ def _closed_form(
     root = np.sqrt(count)
     part = (K - 1) / K
     # The probability of the wrong classes, at most what no features give.
-    wrong = np.minimum(lambda_z / (weight / root) * math.sqrt(part), part)
+    with np.errstate(over="ignore"):
+        wrong = np.minimum(lambda_z / (weight / root) * math.sqrt(part), part)
     with np.errstate(divide="ignore"):
         height = math.log(max(K - 1, 1)) + np.log1p(-wrong) - np.log(wrong)
     height = np.where(wrong < part, np.maximum(height, 0.0), 0.0)
@@ -183,10 +187,21 @@ def _by_newton(
     seconds: float,
 ) -> dict[str, Any]:
     top = math.sqrt(float(count.max()))
-    loss = ClusterLoss(size, np.sqrt(count) / top, weight)
-    problem = AtomProblem(loss, lambda_z * top, lambda_b, np.ones(count.size, dtype=bool))
-    outcome = solve(problem, start(problem), tol=tol, max_iterations=limit, time_limit=seconds)
+    root = np.sqrt(count) / top
+    lambda_x = lambda_z * top
+    # ||G||_F is below this whatever the predictions are: Z = 0 from there on.
+    ceiling = math.sqrt(2.0 * float(size.sum())) * float((weight / root).max())
+    unit = min(lambda_x, ceiling)  # divides the objective, which tiny lambdas make tiny
+    stiffness = min(lambda_b / unit, _STIFFEST)
+    loss = ClusterLoss(size, root, weight / unit)
+    problem = AtomProblem(loss, 1.0, stiffness, np.ones(count.size, dtype=bool))
+    begin = start(problem)
+    if lambda_x >= ceiling:
+        begin = begin.chosen(np.zeros(begin.width, dtype=bool))
+    outcome = solve(problem, begin, tol=tol, max_iterations=limit, time_limit=seconds)
     atoms, certificate = outcome.atoms, outcome.certificate
+    if lambda_b / unit > _STIFFEST:
+        atoms = replace(atoms, b=atoms.b * (_STIFFEST * unit / lambda_b))
     M, alpha = problem.blocks(atoms)
     values = np.linalg.svd(M, compute_uv=False) if atoms.width else np.zeros(1)
     within = int((size[alpha > 0] - 1).sum())
@@ -194,8 +209,8 @@ def _by_newton(
         "between": DenseBetween(M * top),
         "scaled_bias": atoms.b * np.sqrt(size),
         "amplitudes": alpha * top,
-        "objective": certificate.primal,
-        "dual_objective": certificate.dual,
+        "objective": certificate.primal * unit,
+        "dual_objective": certificate.dual * unit,
         "relative_gap": certificate.relative_gap,
         "status": outcome.status,
         "iterations": outcome.iterations,

@@ -207,6 +207,12 @@ def test_many_different_counts(lambda_b):
     assert free.dual_objective <= solution.objective
 
 
+def test_features_near_zero_are_not_forced_there():
+    # Newton's steps once ended early here, with features near zero set to zero too soon.
+    counts = np.repeat([8.0, 7.0, 5.0, 4.0, 3.0, 2.0], [3, 1, 3, 203, 2, 5])
+    assert ufm.nonnegative_solution(counts, 0.0032450424815693053, 0.0).converged
+
+
 def test_one_class_and_equal_classes():
     alone = ufm.nonnegative_solution([7], 0.1, 0.1)
     assert alone.converged and alone.objective == 0 and alone.rank == 0

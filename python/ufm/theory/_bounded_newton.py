@@ -135,7 +135,7 @@ def _subproblem(point: Point, gradient: FloatArray, free: BoolArray, radius: flo
     square = float(r @ r)
     if square == 0.0:
         return step
-    goal = square * min(0.01, float(np.sqrt(square))) ** 2
+    goal = square * min(1e-4, float(np.sqrt(square))) ** 2
     p = r.copy()
     for _ in range(min(2 * int(free.sum()) + 10, 500)):
         Hp = np.where(free, point.curvature(p), 0.0)

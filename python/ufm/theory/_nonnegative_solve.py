@@ -10,12 +10,13 @@ import numpy as np
 from ufm.solution import Status
 from ufm.theory._bounded_newton import minimise
 from ufm.theory._nonnegative_atoms import AtomProblem, Atoms
-from ufm.theory._nonnegative_certificate import Certificate, certify
+from ufm.theory._nonnegative_certificate import Certificate, certify, dual_matrix
 
 _ROUNDS = 60
 _ITERATIONS = 2000
 # Projected gradient in units of lambda; each further entry is tried where the gap asks for it.
 _FINEST = 1e-15
+_SHRINKING = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,10 +119,22 @@ def _newton(
     if problem.lambda_b == 0.0:
         size = problem.loss.size
         atoms = replace(atoms, b=atoms.b - float(size @ atoms.b) / float(size.sum()))
+    return _thinned(problem, atoms), minimum.iterations
+
+
+def _thinned(problem: AtomProblem, atoms: Atoms) -> Atoms:
+    """Without families that are nothing, and small ones that shrink: |G a| < lambda |a|.
+
+    Newton's method only brings these near zero; that classes share a prediction is told by zeros.
+    """
+    G, within = dual_matrix(problem.at(atoms).point)
     w, a = problem.norms(atoms)
+    c, r = problem.parts(atoms)
+    pull = np.sqrt(((G @ c) ** 2).sum(axis=0) + ((within[:, None] * r) ** 2).sum(axis=0))
     mass = w * a
-    keep = mass > 1e-13 * max(float(mass.sum()), problem.at(atoms).value / problem.lambda_x)
-    return atoms.chosen(keep), minimum.iterations
+    whole = max(float(mass.sum()), problem.at(atoms).value / problem.lambda_x)
+    shrinking = pull < (1.0 - _SHRINKING) * problem.lambda_x * a
+    return atoms.chosen((mass > 1e-13 * whole) & ~(shrinking & (mass < 1e-6 * whole)))
 
 
 def _grown(problem: AtomProblem, atoms: Atoms, certificate: Certificate) -> Atoms | None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ufm.solution import Solution, Status
     from ufm.solver import solve
     from ufm.theory.balanced import balanced_solution
+    from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
+    from ufm.theory.nonnegative_thresholds import NonnegativeThresholds, nonnegative_thresholds
     from ufm.theory.thresholds import Thresholds, thresholds
 
 _HOMES = {
@@ -28,18 +30,26 @@ _HOMES = {
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
+    "nonnegative_solution": "ufm.theory.nonnegative",
+    "NonnegativeSolution": "ufm.theory.nonnegative",
+    "nonnegative_thresholds": "ufm.theory.nonnegative_thresholds",
+    "NonnegativeThresholds": "ufm.theory.nonnegative_thresholds",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
 
 __all__ = [
     "Batch",
+    "NonnegativeSolution",
+    "NonnegativeThresholds",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "nonnegative_solution",
+    "nonnegative_thresholds",
     "solve",
     "solve_many",
     "svt",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ufm.solution import Solution, Status
     from ufm.solver import solve
     from ufm.theory.balanced import balanced_solution
+    from ufm.theory.bias_only import BiasOnlyThresholds, bias_only_thresholds
     from ufm.theory.thresholds import Thresholds, thresholds
 
 _HOMES = {
@@ -28,17 +29,21 @@ _HOMES = {
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
+    "bias_only_thresholds": "ufm.theory.bias_only",
+    "BiasOnlyThresholds": "ufm.theory.bias_only",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
 
 __all__ = [
     "Batch",
+    "BiasOnlyThresholds",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
     "balanced_solution",
+    "bias_only_thresholds",
     "cross_entropy",
     "solve",
     "solve_many",

@@ -1,0 +1,202 @@
+"""The optimum among predictions that do not couple clusters: M = 0, amplitudes and bias free.
+
+Where the clusters exert no logits on each other the problem depends on one number per cluster. With
+S = sum_j k_j exp(b_j), the classes of cluster i see the rest only through
+rho_i = log((S - k_i exp(b_i)) / exp(b_i)), the within-cluster logit difference a_i is a function of
+rho_i, and the loss is convex in b with a Hessian that is diagonal plus rank two.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from ufm.problem import FloatArray
+
+# From here on linear algebra of C x C matrices gives way to that of diagonal plus low rank.
+_DENSE_LIMIT = 200
+_NEWTON_STEPS = 100
+_LONGEST_STEP = 3.0
+
+
+@dataclass(frozen=True)
+class Decoupled:
+    """Clusters with what the decoupled problem needs of them.
+
+    Attributes
+    ----------
+    multiplicity : ndarray of shape (C,)
+        Classes per cluster, k_i.
+    loss_weight : ndarray of shape (C,)
+        Loss weight of each class, pi_i.
+    collapse : ndarray of shape (C,)
+        pi_i / sqrt(n_i), the collapse thresholds (of single classes too).
+    lambda_b : float
+        Weight of the bias penalty.
+    """
+
+    multiplicity: FloatArray
+    loss_weight: FloatArray
+    collapse: FloatArray
+    lambda_b: float
+
+    def coupling_norm(self, lambda_z: float, start: FloatArray) -> tuple[float, FloatArray]:
+        """||G||_2 between clusters at the decoupled optimum, and the bias (C,) there.
+
+        M = 0 is optimal if and only if the norm is at most lambda_z (derived from the optimality
+        conditions of Hong and Ling, arXiv 2309.09725). `start` is a first guess of the bias.
+        """
+        bias = np.zeros_like(start)
+        if self.lambda_b < math.inf and bias.size > 1:
+            bias = self._best_bias(lambda_z, start)
+        share, rest = _shares(self.multiplicity, bias)
+        outside, _ = self._outside(lambda_z, bias)
+        # G = diag(d) - y x^T; its diagonal d - y x is collapse * outside.
+        d = self.collapse * outside / rest
+        root = np.sqrt(self.multiplicity)
+        return _norm(d, share / root, root * d), bias
+
+    def _outside(self, lambda_z: float, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Probability q_i of all other clusters for the samples of cluster i, and dq_i/drho_i."""
+        k = self.multiplicity
+        share, rest = _shares(k, bias)
+        log_ratio = np.log(rest) - np.log(share) + np.log(k)  # rho
+        theta = lambda_z / self.collapse
+        differs = (k > 1) & (theta < 1)
+        outside = 1 / (1 + k * np.exp(-log_ratio))
+        slope = outside * (1 - outside)
+        if differs.any():
+            k, theta, log_ratio = k[differs], theta[differs], log_ratio[differs]
+            a = _amplitude(k, theta, log_ratio)
+            q = 1 / (1 + (np.exp(a - a / k) + (k - 1) * np.exp(-a / k)) * np.exp(-log_ratio))
+            shrink = -np.expm1(-a)
+            bend = q / (theta - q * shrink / k)  # (da/drho) / shrink
+            outside[differs] = q
+            slope[differs] = q * (1 + bend * (shrink / k - 1))
+        return outside, slope
+
+    def _best_bias(self, lambda_z: float, start: FloatArray) -> FloatArray:
+        bias = start
+        value = self._value(lambda_z, bias)
+        for _ in range(_NEWTON_STEPS):
+            gradient, step = self._newton_step(lambda_z, bias)
+            size = float(np.abs(step).max())
+            if size <= 1e-13 * (1 + float(np.abs(bias).max())):
+                return bias
+            step *= min(1.0, _LONGEST_STEP / size)
+            length, decrease = 1.0, float(gradient @ step)
+            # Near the optimum the value no longer tells steps apart: there they are full ones.
+            while (
+                trial := self._value(lambda_z, bias - length * step)
+            ) > value - 1e-4 * length * decrease + 1e-14 * abs(value):
+                length *= 0.5
+                if length < 1e-6:
+                    return bias
+            bias, value = bias - length * step, trial
+        return bias
+
+    def _value(self, lambda_z: float, bias: FloatArray) -> float:
+        k, weight = self.multiplicity, self.loss_weight
+        share, rest = _shares(k, bias)
+        log_ratio = np.log(rest) - np.log(share) + np.log(k)
+        theta = lambda_z / self.collapse
+        a = np.zeros_like(k)
+        differs = (k > 1) & (theta < 1)
+        a[differs] = _amplitude(k[differs], theta[differs], log_ratio[differs])
+        loss = np.log1p((k - 1) * np.exp(-a) + np.exp(log_ratio + a / k - a))
+        # The penalty (k - 1) alpha lambda_z per cluster, alpha = a sqrt(n), is shared by k classes.
+        penalty = weight * theta * a * (k - 1) / k
+        value = float(k @ (weight * loss + penalty))
+        if self.lambda_b:
+            value += 0.5 * self.lambda_b * float(k @ bias**2)
+        return value
+
+    def _newton_step(self, lambda_z: float, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+        k = self.multiplicity
+        share, rest = _shares(k, bias)
+        outside, slope = self._outside(lambda_z, bias)
+        total = k * self.loss_weight
+        gradient = share * (total @ (outside / rest)) - total * outside / rest
+        gradient += self.lambda_b * k * bias
+        # Hessian: sum_i total_i [slope_i v_i v_i^T + outside_i (diag(g_i) - g_i g_i^T)] with
+        # v_i = (share - e_i) / rest_i and g_i = (share - share_i e_i) / rest_i.
+        bend, flat = total * slope / rest**2, total * outside / rest**2
+        diagonal = share * (total @ (outside / rest)) - share * total * outside / rest
+        diagonal += bend - flat * share**2 + self.lambda_b * k
+        mixed = flat * share - bend
+        # Diagonal plus three directions; the last fixes the shift of an unregularised bias.
+        factors = np.stack([share, mixed, k], axis=1)
+        gauge = 0.0 if self.lambda_b else 1.0 / float(k.sum()) ** 2
+        core = np.array([[bend.sum() - flat.sum(), 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, gauge]])
+        if k.size <= _DENSE_LIMIT or diagonal.min() <= 0:
+            hessian = np.diag(diagonal) + factors @ core @ factors.T
+            return gradient, np.linalg.solve(hessian, gradient)
+        scaled = factors / diagonal[:, None]
+        small = np.eye(3) + core @ (factors.T @ scaled)
+        free = gradient / diagonal
+        return gradient, free - scaled @ np.linalg.solve(small, core @ (factors.T @ free))
+
+
+def _shares(k: FloatArray, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Share of each cluster in sum_j k_j exp(b_j), and that of all others; both (C,)."""
+    mass = k * np.exp(bias - bias.max())
+    # Sums from both ends, since 1 - share is lost to rounding where one cluster dominates.
+    before = np.concatenate([[0.0], np.cumsum(mass)[:-1]])
+    after = np.concatenate([np.cumsum(mass[::-1])[-2::-1], [0.0]])
+    total = mass.sum()
+    share: FloatArray = mass / total
+    return share, (before + after) / total
+
+
+def _amplitude(k: FloatArray, theta: FloatArray, log_ratio: FloatArray) -> FloatArray:
+    """Logit difference a > 0 inside clusters of k > 1 classes with theta < 1.
+
+    Solves theta t = (1 - theta) (R t^(1/k) + k - 1) + 1 for t = exp(a), in a concave form for
+    which Newton's method converges from any start.
+    """
+    if k.size == 0:
+        return np.empty(0)
+    log_theta = np.log(theta)
+    log_free = np.log((1 - theta) * (k - 1) + 1)
+    log_rest = np.log1p(-theta) + log_ratio
+    a = np.maximum(log_free, log_rest) - log_theta
+    for _ in range(100):
+        right = np.logaddexp(log_free, log_rest + a / k)
+        slope = 1 - np.exp(log_rest + a / k - right) / k
+        step = (log_theta + a - right) / slope
+        a = np.maximum(a - step, np.finfo(float).tiny)
+        if np.abs(step).max() <= 1e-15 * (1 + a.max()):
+            break
+    return a
+
+
+def _norm(d: FloatArray, y: FloatArray, x: FloatArray) -> float:
+    """Operator norm of diag(d) - y x^T."""
+    size = d.size
+    if size <= _DENSE_LIMIT:
+        return float(np.linalg.norm(np.diag(d) - np.outer(y, x), 2))
+    return _norm_by_inertia(d, y, x)
+
+
+def _norm_by_inertia(d: FloatArray, y: FloatArray, x: FloatArray) -> float:
+    """Operator norm of diag(d) - y x^T in O(C) steps: bisection on a count of eigenvalues.
+
+    G^T G = D^2 + U S U^T with U = (D y, x) has as many eigenvalues above s as the matrices
+    s - D^2 and S^(-1) - U^T (s - D^2)^(-1) U have negative ones, less one.
+    """
+    factors = np.stack([d * y, x], axis=1)
+    inverse = np.linalg.inv(np.array([[0.0, -1.0], [-1.0, float(y @ y)]]))
+    square = d**2
+    low, high = 0.0, float(np.abs(d).max() + np.linalg.norm(x) * np.linalg.norm(y))
+    while high - low > 4e-16 * high:
+        middle = 0.5 * (low + high)
+        if not low < middle < high:
+            break
+        gap = middle**2 - square
+        gap[gap == 0] = np.finfo(float).tiny
+        small = inverse - factors.T @ (factors / gap[:, None])
+        above = int((gap < 0).sum()) + int((np.linalg.eigvalsh(small) < 0).sum()) - 1
+        low, high = (middle, high) if above > 0 else (low, middle)
+    return high

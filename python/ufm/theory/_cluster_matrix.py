@@ -143,12 +143,26 @@ class ClusterMatrix:
         between = filled.T @ (self.multiplicity[:, None] * filled) + mixed + mixed.T
         return ClusterMatrix.make(self.cluster_of, np.diag(between) + extra**2, between)
 
-    def centred(self) -> ClusterMatrix:
-        """Columns with their mean over the K classes taken off: (I - J/K) A."""
+    def centred(self, share: FloatArray | None = None) -> ClusterMatrix:
+        """Columns with their mean taken off: (I - 1 p^T) A.
+
+        `share` (C,) is the weight p of each class of a cluster; 1/K by default.
+        """
         filled = self.filled
-        sums = self.multiplicity @ filled - np.diag(filled) + self.own
-        mean = sums / self.cluster_of.size
+        if share is None:
+            share = np.full(self.own.size, 1 / self.cluster_of.size)
+        mean = (self.multiplicity * share) @ filled + share * (self.own - np.diag(filled))
         return ClusterMatrix(self.cluster_of, self.own - mean, self.between - mean)
+
+    def plus(self, other: ClusterMatrix, factor: float = 1.0) -> ClusterMatrix:
+        """Sum with a multiple of another matrix."""
+        return ClusterMatrix(
+            self.cluster_of, self.own + factor * other.own, self.between + factor * other.between
+        )
+
+    def times(self, factor: float) -> ClusterMatrix:
+        """Every entry times a number."""
+        return ClusterMatrix(self.cluster_of, factor * self.own, factor * self.between)
 
     def cosines(self) -> ClusterMatrix:
         """A Gram matrix scaled to cosines; NaN where a vector is zero."""

@@ -65,9 +65,12 @@ def test_many_clusters_decouple_exactly_there(counts, lambda_b):
 
 
 @given(counts=clustered(max_clusters=5), lambda_b=biases(), seed=st.integers(0, 99))
+@settings(max_examples=40)
 def test_lambda_max_agrees_with_the_dense_formula(counts, lambda_b, seed):
     levels = np.unique(counts)
-    drawn = dict(zip(levels, 10 ** np.random.default_rng(seed).uniform(-1, 1, levels.size), strict=True))
+    drawn = dict(
+        zip(levels, 10 ** np.random.default_rng(seed).uniform(-1, 1, levels.size), strict=True)
+    )
     for weights in (None, [drawn[n] for n in counts]):
         assume(len(counts) > 1)
         found = ufm.bias_only_thresholds(counts, lambda_b, weights)

@@ -113,6 +113,23 @@ def test_bias_only_in_the_ratio(sizes, minority_count, log_lambda, lambda_b):
         assert np.abs(solve(sizes, counts, lambda_z, lambda_b).column(-1)).max() > 1e-7
 
 
+@pytest.mark.parametrize(("k_a", "k_b"), [(5, 5), (2, 7), (6, 1)])
+def test_free_bias_is_left_alone_at_a_fixed_multiple(k_a, k_b):
+    # r -> infinity with lambda_b = 0: lambda_c N / sqrt(n_B) tends to sqrt(K / k_A) (derived).
+    found = ufm.two_cluster_thresholds((k_a, k_b), (1e16, 1.0), 0.0)
+    level = found.bias_only * (k_a * 1e16 + k_b)
+    assert level == pytest.approx(math.sqrt((k_a + k_b) / k_a), rel=1e-3)
+
+
+@pytest.mark.parametrize("lambda_b", [0.0, 1e-12, 0.02, math.inf])
+@pytest.mark.parametrize("counts", [(1e12, 1.0), (1e6, 1e-6), (1e200, 1e190)])
+def test_extreme_imbalance(counts, lambda_b):
+    sizes = (3, 2)
+    found = ufm.two_cluster_thresholds(sizes, counts, lambda_b)
+    assert found.minority_collapse <= found.bias_only <= found.lambda_max
+    assert not solve(sizes, counts, 1.001 * found.bias_only, lambda_b).column(-1).any()
+
+
 def test_no_ratio_separates_the_majority_at_a_large_lambda():
     found = ufm.critical_ratios((4, 4), 100, 0.2, 0.02)
     assert all(math.isnan(r) for r in found.majority_separate)

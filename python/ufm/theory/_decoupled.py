@@ -78,65 +78,81 @@ class Decoupled:
         return outside, slope
 
     def _best_bias(self, lambda_z: float, start: FloatArray) -> FloatArray:
-        bias = start
-        value = self._value(lambda_z, bias)
+        bias, last = start, math.inf
+        gradient, step = self._newton_step(lambda_z, bias)
         for _ in range(_NEWTON_STEPS):
-            gradient, step = self._newton_step(lambda_z, bias)
             size = float(np.abs(step).max())
-            if size <= 1e-13 * (1 + float(np.abs(bias).max())):
+            # Steps that no longer shrink are rounding.
+            if size <= 1e-14 or (size < 1e-7 and size > 0.5 * last):
                 return bias
+            last = size
             step *= min(1.0, _LONGEST_STEP / size)
-            length, decrease = 1.0, float(gradient @ step)
-            # Near the optimum the value no longer tells steps apart: there they are full ones.
-            while (
-                trial := self._value(lambda_z, bias - length * step)
-            ) > value - 1e-4 * length * decrease + 1e-14 * abs(value):
-                length *= 0.5
-                if length < 1e-6:
-                    return bias
-            bias, value = bias - length * step, trial
+            # Along the step the slope of a convex loss only grows: a step is too long once it is
+            # steep on the other side. Slopes are known to more digits than differences of the loss.
+            slope = float(gradient @ step)
+            while True:
+                trial = bias - step
+                gradient, next_step = self._newton_step(lambda_z, trial)
+                if float(gradient @ step) >= -0.5 * slope or float(np.abs(step).max()) < 1e-12:
+                    break
+                step, slope = 0.5 * step, 0.5 * slope
+            bias, step = trial, next_step
         return bias
 
-    def _value(self, lambda_z: float, bias: FloatArray) -> float:
-        k, weight = self.multiplicity, self.loss_weight
-        share, rest = _shares(k, bias)
-        log_ratio = np.log(rest) - np.log(share) + np.log(k)
-        theta = lambda_z / self.collapse
-        a = np.zeros_like(k)
-        differs = (k > 1) & (theta < 1)
-        a[differs] = _amplitude(k[differs], theta[differs], log_ratio[differs])
-        loss = np.log1p((k - 1) * np.exp(-a) + np.exp(log_ratio + a / k - a))
-        # The penalty (k - 1) alpha lambda_z per cluster, alpha = a sqrt(n), is shared by k classes.
-        penalty = weight * theta * a * (k - 1) / k
-        value = float(k @ (weight * loss + penalty))
-        if self.lambda_b:
-            value += 0.5 * self.lambda_b * float(k @ bias**2)
-        return value
-
     def _newton_step(self, lambda_z: float, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient of the loss in the bias, and the inverse of its Hessian times the gradient."""
         k = self.multiplicity
         share, rest = _shares(k, bias)
         outside, slope = self._outside(lambda_z, bias)
         total = k * self.loss_weight
-        gradient = share * (total @ (outside / rest)) - total * outside / rest
-        gradient += self.lambda_b * k * bias
-        # Hessian: sum_i total_i [slope_i v_i v_i^T + outside_i (diag(g_i) - g_i g_i^T)] with
-        # v_i = (share - e_i) / rest_i and g_i = (share - share_i e_i) / rest_i.
-        bend, flat = total * slope / rest**2, total * outside / rest**2
-        diagonal = share * (total @ (outside / rest)) - share * total * outside / rest
-        diagonal += bend - flat * share**2 + self.lambda_b * k
-        mixed = flat * share - bend
-        # Diagonal plus three directions; the last fixes the shift of an unregularised bias.
-        factors = np.stack([share, mixed, k], axis=1)
-        gauge = 0.0 if self.lambda_b else 1.0 / float(k.sum()) ** 2
-        core = np.array([[bend.sum() - flat.sum(), 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, gauge]])
-        if k.size <= _DENSE_LIMIT or diagonal.min() <= 0:
-            hessian = np.diag(diagonal) + factors @ core @ factors.T
-            return gradient, np.linalg.solve(hessian, gradient)
+        # The gradient of rho_i is v_i = (share - e_i) / rest_i, and the Hessian of the loss
+        # sum_i total_i [slope_i v_i v_i^T + outside_i (diag(g_i) - g_i g_i^T)] + lambda_b diag(k)
+        # with g_i = (share - share_i e_i) / rest_i.
+        flat = total * outside / rest
+        if k.size > _DENSE_LIMIT:
+            found = self._structured_step(share, rest, flat, total * slope / rest**2, bias)
+            if found is not None:
+                return found
+        g = share / rest[:, None]
+        np.fill_diagonal(g, 0.0)
+        v = g.copy()
+        np.fill_diagonal(v, -1.0)
+        total_outside = total * outside
+        gradient = v.T @ total_outside + self.lambda_b * k * bias
+        hessian = (v.T * (total * slope)) @ v - (g.T * total_outside) @ g
+        hessian[np.diag_indices_from(hessian)] += g.T @ total_outside + self.lambda_b * k
+        # The shift of an unregularised bias is fixed by one more term.
+        gauge = 0.0 if self.lambda_b else float(np.diag(hessian).max()) / float(k @ k)
+        return gradient, _linear_solve(hessian + gauge * np.outer(k, k), gradient)
+
+    def _structured_step(
+        self,
+        share: FloatArray,
+        rest: FloatArray,
+        flat: FloatArray,
+        bend: FloatArray,
+        bias: FloatArray,
+    ) -> tuple[FloatArray, FloatArray] | None:
+        """The same by diagonal plus three directions; None where that is not safe."""
+        k = self.multiplicity
+        spread = float(flat.sum())
+        gradient = share * spread - flat + self.lambda_b * k * bias
+        flat_rest = flat / rest
+        diagonal = share * (spread - flat) + bend - flat_rest * share**2 + self.lambda_b * k
+        if diagonal.min() <= 0 or rest.min() < 1e-3:
+            return None
+        factors = np.stack([share, flat_rest * share - bend, k], axis=1)
+        gauge = 0.0 if self.lambda_b else float(diagonal.max()) / float(k @ k)
+        core = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, gauge]])
+        core[0, 0] = float(bend.sum() - flat_rest.sum())
         scaled = factors / diagonal[:, None]
         small = np.eye(3) + core @ (factors.T @ scaled)
         free = gradient / diagonal
-        return gradient, free - scaled @ np.linalg.solve(small, core @ (factors.T @ free))
+        return gradient, free - scaled @ _linear_solve(small, core @ (factors.T @ free))
+
+
+def _linear_solve(matrix: FloatArray, right: FloatArray) -> FloatArray:
+    return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
 
 
 def _shares(k: FloatArray, bias: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ufm.problem import FloatArray
+from ufm.theory._cluster_matrix import Grouping
 
 # From here on linear algebra of C x C matrices gives way to that of diagonal plus low rank.
 _DENSE_LIMIT = 200
@@ -41,6 +42,33 @@ class Decoupled:
     loss_weight: FloatArray
     collapse: FloatArray
     lambda_b: float
+
+    @classmethod
+    def of(cls, grouped: Grouping, lambda_b: float) -> Decoupled:
+        """The problem of grouped classes."""
+        collapse = grouped.loss_weight / np.sqrt(grouped.count)
+        return cls(grouped.multiplicity, grouped.loss_weight, collapse, lambda_b)
+
+    @property
+    def highest_collapse(self) -> float:
+        """Largest collapse threshold of a cluster of several classes, 0 without one."""
+        several = self.collapse[self.multiplicity > 1]
+        return float(several.max()) if several.size else 0.0
+
+    def norm_at_zero(self) -> tuple[float, FloatArray]:
+        """``coupling_norm`` for Z = 0, which no longer depends on lambda_z, and the bias there."""
+        start = np.zeros_like(self.multiplicity)
+        if start.size == 1:
+            return 0.0, start
+        return self.coupling_norm(2 * float(self.collapse.max()), start)
+
+    def lambda_max(self) -> float:
+        """The lambda_z at and above which Z = 0.
+
+        G at Z = 0 is split into its part between clusters and its parts inside them, whose norms
+        are the collapse thresholds (derived).
+        """
+        return max(self.norm_at_zero()[0], self.highest_collapse)
 
     def coupling_norm(self, lambda_z: float, start: FloatArray) -> tuple[float, FloatArray]:
         """||G||_2 between clusters at the decoupled optimum, and the bias (C,) there.

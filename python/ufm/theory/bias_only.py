@@ -6,10 +6,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from ufm.problem import check_class_weights, check_counts, check_lambda_b
+from ufm.problem import check_lambda_b
 from ufm.theory._cluster_matrix import group, plain_number
 from ufm.theory._decoupled import Decoupled
 
@@ -129,19 +128,15 @@ def bias_only_thresholds(
     >>> [round(cluster.bias_only, 6) for cluster in found.clusters]
     [0.007454, 0.003983]
     """
-    counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
     lambda_b = check_lambda_b(lambda_b)
-    grouped = group(counts, weights)
-    collapse = grouped.loss_weight / np.sqrt(grouped.count)
-    problem = Decoupled(grouped.multiplicity, grouped.loss_weight, collapse, lambda_b)
-    several = collapse[grouped.multiplicity > 1]
-    highest = float(several.max()) if several.size else 0.0
-    decoupling = _decoupling(problem, highest)
+    grouped = group(counts, class_weights)
+    problem = Decoupled.of(grouped, lambda_b)
+    decoupling = _decoupling(problem)
+    collapse = problem.collapse
     clusters = [
         ClusterBiasOnly(
             count=float(count),
-            class_weight=1.0 if weights is None else float(weight),
+            class_weight=1.0 if class_weights is None else float(weight),
             multiplicity=int(size),
             collapse=float(level) if size > 1 else math.nan,
             bias_only=max(decoupling, float(level)) if size > 1 else decoupling,
@@ -150,17 +145,14 @@ def bias_only_thresholds(
             grouped.count, grouped.class_weight, grouped.multiplicity, collapse, strict=True
         )
     ]
-    return BiasOnlyThresholds(decoupling, clusters, max(decoupling, highest), lambda_b)
+    return BiasOnlyThresholds(decoupling, clusters, problem.lambda_max(), lambda_b)
 
 
-def _decoupling(problem: Decoupled, highest: float) -> float:
-    """Largest lambda_z at which the coupling norm crosses it; `highest` collapse threshold."""
-    if problem.multiplicity.size == 1:
-        return 0.0
-    no_bias = np.zeros_like(problem.multiplicity)
-    # Without any amplitude the norm no longer depends on lambda_z: its value is the crossing.
-    norm, last = problem.coupling_norm(2 * float(problem.collapse.max()), no_bias)
-    if norm >= highest:
+def _decoupling(problem: Decoupled) -> float:
+    """Largest lambda_z at which the coupling norm crosses it."""
+    highest = problem.highest_collapse
+    norm, last = problem.norm_at_zero()
+    if problem.multiplicity.size == 1 or norm >= highest:
         return norm
     from scipy.optimize import brentq
 

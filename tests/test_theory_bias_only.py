@@ -121,6 +121,27 @@ def test_structured_algebra_of_many_clusters_agrees(monkeypatch):
     assert ufm.bias_only_thresholds(counts, 0.01).decoupling == pytest.approx(dense, rel=1e-11)
 
 
+@pytest.mark.parametrize("name", ["cifar100_lt_ir100", "places_lt"])
+def test_real_lists(counts_of, name):
+    counts = counts_of(name)
+    found = ufm.bias_only_thresholds(counts, 0.01)
+    assert found.lambda_max == pytest.approx(numpy_oracle.lambda_max(counts, 0.01), rel=1e-9)
+    solution = ufm.solve(counts, 1.001 * found.decoupling, 0.01)
+    assert solution.converged and not solution.Z.any()
+
+
+def test_fifty_thousand_words(counts_of):
+    counts = counts_of("words_en_50k")
+    free = ufm.bias_only_thresholds(counts, math.inf)
+    # Without a bias p is uniform, and the squares s of the singular values of (I - J/K) D^(1/2)
+    # solve sum_k n_k / (n_k - s) = K; the largest one lies below the largest count.
+    s = (free.lambda_max * counts.sum()) ** 2
+    second, top = np.unique(counts)[-2:]
+    assert second < s < top
+    assert np.sum(counts / (counts - s)) == pytest.approx(counts.size, rel=1e-6)
+    assert free.decoupling == free.lambda_max
+
+
 def test_text_and_plain_values():
     found = ufm.bias_only_thresholds([9, 4, 4], 0.02)
     told = json.loads(json.dumps(found.to_dict()))

@@ -105,6 +105,10 @@ def test_zero_is_at_a_right_angle():
     assert limit.distance(ufm.solve([5, 5, 2], 10.0, 0.02)) == math.pi / 2
     with pytest.raises(ValueError, match="solution"):
         limit.distance(ufm.solve([5, 2, 5], 0.01, 0.02))
+    weighted = ufm.solve([5, 5, 2], 0.01, 0.02, class_weights=[1, 2, 1])
+    with pytest.raises(ValueError, match="class_weights"):
+        limit.distance(weighted)
+    assert ufm.seli([5, 5, 2], class_weights=[1, 2, 1]).distance(weighted) < 1
     with pytest.raises(TypeError, match="solution"):
         limit.distance(np.eye(3))
 

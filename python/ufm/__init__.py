@@ -16,10 +16,30 @@ if TYPE_CHECKING:
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
+    from ufm.theory._cluster_matrix import ClusterMatrix
     from ufm.theory.balanced import balanced_solution
     from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
     from ufm.theory.nonnegative_thresholds import NonnegativeThresholds, nonnegative_thresholds
+    from ufm.theory.bias_only import BiasOnlyThresholds, bias_only_thresholds
+    from ufm.theory.confusion import Confusion, confusion
+    from ufm.theory.cosines import Cosines, prediction_cosines
+    from ufm.theory.geometry import Geometry, predicted_geometry
+    from ufm.theory.large_samples import (
+        LargeSampleLimit,
+        SampleScales,
+        large_sample_limit,
+        sample_scales,
+    )
+    from ufm.theory.seli import SeliLimit, seli
     from ufm.theory.thresholds import Thresholds, thresholds
+    from ufm.theory.two_clusters import (
+        CriticalRatios,
+        ImbalanceLimit,
+        TwoClusterThresholds,
+        critical_ratios,
+        imbalance_limit,
+        two_cluster_thresholds,
+    )
 
 _HOMES = {
     "solve": "ufm.solver",
@@ -34,6 +54,27 @@ _HOMES = {
     "NonnegativeSolution": "ufm.theory.nonnegative",
     "nonnegative_thresholds": "ufm.theory.nonnegative_thresholds",
     "NonnegativeThresholds": "ufm.theory.nonnegative_thresholds",
+    "bias_only_thresholds": "ufm.theory.bias_only",
+    "BiasOnlyThresholds": "ufm.theory.bias_only",
+    "ClusterMatrix": "ufm.theory._cluster_matrix",
+    "Confusion": "ufm.theory.confusion",
+    "confusion": "ufm.theory.confusion",
+    "Cosines": "ufm.theory.cosines",
+    "prediction_cosines": "ufm.theory.cosines",
+    "Geometry": "ufm.theory.geometry",
+    "predicted_geometry": "ufm.theory.geometry",
+    "LargeSampleLimit": "ufm.theory.large_samples",
+    "large_sample_limit": "ufm.theory.large_samples",
+    "SampleScales": "ufm.theory.large_samples",
+    "sample_scales": "ufm.theory.large_samples",
+    "SeliLimit": "ufm.theory.seli",
+    "seli": "ufm.theory.seli",
+    "CriticalRatios": "ufm.theory.two_clusters",
+    "critical_ratios": "ufm.theory.two_clusters",
+    "ImbalanceLimit": "ufm.theory.two_clusters",
+    "imbalance_limit": "ufm.theory.two_clusters",
+    "TwoClusterThresholds": "ufm.theory.two_clusters",
+    "two_cluster_thresholds": "ufm.theory.two_clusters",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
@@ -42,18 +83,39 @@ __all__ = [
     "Batch",
     "NonnegativeSolution",
     "NonnegativeThresholds",
+    "BiasOnlyThresholds",
+    "ClusterMatrix",
+    "Confusion",
+    "Cosines",
+    "CriticalRatios",
+    "Geometry",
+    "ImbalanceLimit",
+    "LargeSampleLimit",
+    "SampleScales",
+    "SeliLimit",
     "Solution",
     "Status",
     "Thresholds",
+    "TwoClusterThresholds",
     "__version__",
     "balanced_solution",
+    "bias_only_thresholds",
+    "confusion",
+    "critical_ratios",
     "cross_entropy",
     "nonnegative_solution",
     "nonnegative_thresholds",
+    "imbalance_limit",
+    "large_sample_limit",
+    "predicted_geometry",
+    "prediction_cosines",
+    "sample_scales",
+    "seli",
     "solve",
     "solve_many",
     "svt",
     "thresholds",
+    "two_cluster_thresholds",
 ]
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
+    from ufm import losses
+    from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
@@ -25,6 +27,8 @@ _HOMES = {
     "Batch": "ufm.batch",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
+    "Loss": "ufm._loss",
+    "losses": "ufm.losses",
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
@@ -34,12 +38,14 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Loss",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "losses",
     "solve",
     "solve_many",
     "svt",
@@ -51,7 +57,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ufm' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    module = import_module(home)
+    value = module if home == f"ufm.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

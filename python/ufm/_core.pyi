@@ -56,6 +56,33 @@ def between_rank(
     m: _Array,
     scaled_bias: _Array,
 ) -> int: ...
+def between_rank_of_loss(
+    count: _Array,
+    loss_weight: _Array,
+    multiplicity: _Array,
+    scale: _Array,
+    offset: _Array,
+    smoothing: float,
+    lambda_z: float,
+    lambda_b: float,
+    m: _Array,
+    scaled_bias: _Array,
+) -> int: ...
+def loss_at(
+    count: _Array,
+    loss_weight: _Array,
+    multiplicity: _Array,
+    scale: _Array,
+    offset: _Array,
+    smoothing: float,
+    lambda_z: float,
+    lambda_b: float,
+    m: _Array,
+    scaled_bias: _Array,
+    dm: _Array,
+    dbias: _Array,
+    nuclear_norm: float,
+) -> dict[str, Any]: ...
 def zero_solution(
     counts: _Array,
     class_weights: _Array,

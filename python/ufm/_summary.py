@@ -19,6 +19,7 @@ def summary(solution: Solution) -> str:
         f"{solution.num_clusters} clusters, N = {solution.counts.sum():.10g}",
         f"  lambda_z       {solution.lambda_z:.10g}",
         f"  lambda_b       {solution.lambda_b:.10g}",
+        f"  loss           {solution.loss.describe()}",
         f"  status         {solution.status.name} ({solution.status.value})",
         f"  objective      {solution.objective:.12g}",
         f"  dual objective {solution.dual_objective:.12g}",

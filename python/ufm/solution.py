@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ufm import _core
 from ufm._between import Between
+from ufm._loss import PLAIN, Loss
 from ufm.clusters import Blocks, Cluster, IntArray
 from ufm.problem import FloatArray, check_limit, check_positive
 
@@ -58,6 +59,8 @@ class Solution:
         Nodes of the continuum reduction that was accepted, 0 where none was used.
     known_rank : int or None
         The rank where the method tells it at no cost.
+    loss : Loss
+        What the cross-entropy was taken of; Z and b are before its scales and offsets.
     cluster_of : ndarray of shape (K,)
         Cluster of each class; clusters are in order of falling count.
     """
@@ -84,6 +87,7 @@ class Solution:
     linear_algebra: str
     num_nodes: int = 0
     known_rank: int | None = None
+    loss: Loss = PLAIN
 
     # ------------------------------------------------------------------ verdicts
 
@@ -99,7 +103,7 @@ class Solution:
 
     @property
     def num_clusters(self) -> int:
-        """Number of groups of classes with equal counts and weights."""
+        """Number of groups of classes with equal counts, weights, scales and offsets."""
         return int(self.cluster_count.size)
 
     @cached_property
@@ -174,6 +178,7 @@ class Solution:
         bias = self.scaled_bias / np.sqrt(self.multiplicity)
         weights = (self.cluster_loss_weight * self.counts.sum() / self.cluster_count).tolist()
         thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
+        thresholds *= self.loss.threshold_factors(self._representatives)
         order = np.argsort(self.cluster_of, kind="stable")
         members = np.split(order, np.cumsum(self.multiplicity).astype(np.int64)[:-1])
         result = []
@@ -268,9 +273,10 @@ class Solution:
     # ------------------------------------------------------------------ text
 
     def __repr__(self) -> str:
+        adjusted = "" if self.loss.is_weighted_cross_entropy else f"loss with {self.loss.describe()}, "
         return (
             f"<ufm.Solution {self.status.name}: K={self.num_classes} in {self.num_clusters} "
-            f"clusters, objective {self.objective:.8g}, relative gap {self.relative_gap:.1e} "
+            f"clusters, {adjusted}objective {self.objective:.8g}, relative gap {self.relative_gap:.1e} "
             f"(tol {self.tol:.0e}), {self.method}, {self.seconds:.3g} s>"
         )
 
@@ -287,6 +293,7 @@ class Solution:
             "clusters": self.num_clusters,
             "lambda_z": self.lambda_z,
             "lambda_b": self.lambda_b,
+            "loss": self.loss.describe(),
             "objective": self.objective,
             "dual_objective": self.dual_objective,
             "relative_gap": self.relative_gap,
@@ -306,6 +313,12 @@ class Solution:
     def _cluster_collapsed(self) -> BoolArray:
         collapsed: BoolArray = (self.multiplicity > 1) & (self.amplitudes == 0)
         return collapsed
+
+    @cached_property
+    def _representatives(self) -> IntArray:
+        """A class of each cluster."""
+        representatives: IntArray = np.unique(self.cluster_of, return_index=True)[1]
+        return representatives
 
     @property
     def _row_scale(self) -> FloatArray:
@@ -347,16 +360,15 @@ class Solution:
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
         self._require_memory("rank", self.num_clusters)
-        return int(
-            _core.between_rank(
-                self.cluster_count,
-                self.cluster_loss_weight,
-                self.multiplicity,
-                self.lambda_z,
-                self.lambda_b,
-                self.between.dense(),
-                self.scaled_bias,
-            )
+        return _core.between_rank_of_loss(
+            self.cluster_count,
+            self.cluster_loss_weight,
+            self.multiplicity,
+            **self.loss.cluster_arguments(self._representatives),
+            lambda_z=self.lambda_z,
+            lambda_b=self.lambda_b,
+            m=self.between.dense(),
+            scaled_bias=self.scaled_bias,
         )
 
     def _class_index(self, name: str, index: int) -> int:

@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
+from ufm._loss import Loss, check_loss
 from ufm.problem import (
     FloatArray,
     check_choice,
-    check_class_weights,
     check_counts,
     check_lambda_b,
     check_limit,
@@ -34,10 +34,28 @@ _EMPTY: FloatArray = np.empty(0)
 _WORTH_THREADS = 400
 
 
-def _is_too_small_for_threads(counts: FloatArray, weights: FloatArray, method: str) -> bool:
-    by_nodes = method in ("auto", "continuum")
+def _is_too_small_for_threads(
+    counts: FloatArray, weights: FloatArray, method: str, loss: Loss
+) -> bool:
+    by_nodes = method in ("auto", "continuum") and loss.is_weighted_cross_entropy
     limit = _core.dense_limit + 1 if by_nodes else _WORTH_THREADS
-    return not _core.has_distinct(counts, weights, limit)
+    return not _has_distinct(counts, weights, loss, limit)
+
+
+def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
+    if not (loss.has_scales or loss.has_offsets):
+        return _core.has_distinct(counts, weights, limit)
+    keys = [counts, weights, loss.scales, loss.offsets]
+    alike = np.stack([key for key in keys if key is not None and key.size])
+    return counts.size >= limit and np.unique(alike, axis=1).shape[1] >= limit
+
+
+def _check_continuum(method: str, loss: Loss) -> None:
+    if method == "continuum" and not loss.is_weighted_cross_entropy:
+        raise ValueError(
+            "method 'continuum' knows plain and weighted cross-entropy only, "
+            f"got loss = {loss!r}; use 'auto', 'factored' or 'proximal'"
+        )
 
 
 def solve(
@@ -48,6 +66,7 @@ def solve(
     tol: float = 1e-6,
     method: str = "auto",
     class_weights: ArrayLike | None = None,
+    loss: Loss | None = None,
     max_iterations: int | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
@@ -60,7 +79,7 @@ def solve(
         sum_k pi_k CE(z_k + b, e_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2
 
     with D = diag(counts), N = sum(counts), pi_k = class_weights[k] * counts[k] / N and z_k the
-    k-th **column** of Z. Classes that are alike are grouped exactly first, so that the cost
+    k-th **column** of Z; `loss` puts another loss in the place of CE. Classes that are alike are grouped exactly first, so that the cost
     depends on the number of different counts, not on K.
 
     Parameters
@@ -81,8 +100,13 @@ def solve(
         "factored" to finish where that does not reach `tol`; "proximal" is accelerated proximal
         gradient with singular-value thresholding; "auto" is "continuum" from 128 different counts
         on and "factored" below, and solves one equation in one unknown where there are two.
+        With a `loss` beyond class weights "auto" is "factored" and "continuum" is refused.
     class_weights : array_like of shape (K,), optional
         Loss weight per class, used as given (not normalised).
+    loss : Loss, optional
+        Smoothed labels, scaled and shifted logits (:mod:`ufm.losses`); plain cross-entropy by
+        default. Z and b are before scales and offsets. Classes are alike if their scales and
+        offsets are equal too. An unregularised bias (`lambda_b` = 0) is the one of least norm.
     max_iterations : int, optional
         Limit on the iterations; the default depends on the method.
     threads : int, optional
@@ -120,11 +144,12 @@ def solve(
     ('CONVERGED', 5)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts.size)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
     method = check_choice("method", method, METHODS)
+    _check_continuum(method, loss)
     limit = check_limit("max_iterations", max_iterations)
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
@@ -133,9 +158,9 @@ def solve(
 
     start = time.perf_counter()
     core_weights = _EMPTY if weights is None else weights
-    if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
+    if _has_distinct(counts, core_weights, loss, _core.lapack_crossover):
         ensure_lapack()
-        if threads is None and _is_too_small_for_threads(counts, core_weights, method):
+        if threads is None and _is_too_small_for_threads(counts, core_weights, method, loss):
             threads = 1
     with limited_threads(threads):
         core = _core.solve(
@@ -143,9 +168,7 @@ def solve(
             core_weights,
             lambda_z,
             lambda_b,
-            scale=_EMPTY,
-            offset=_EMPTY,
-            smoothing=0.0,
+            **loss.core_arguments(),
             tol=tol,
             method=method,
             max_iterations=limit or 0,
@@ -176,4 +199,5 @@ def solve(
         linear_algebra=backend_name(core.count.size),
         num_nodes=core.num_nodes,
         known_rank=core.rank if core.rank >= 0 else None,
+        loss=loss,
     )

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
+    from ufm.theory._layer_peeled import LayerPeeledSolution
     from ufm.theory.balanced import balanced_solution
+    from ufm.theory.layer_peeled import layer_peeled
     from ufm.theory.thresholds import Thresholds, thresholds
 
 _HOMES = {
@@ -32,12 +34,15 @@ _HOMES = {
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
+    "layer_peeled": "ufm.theory.layer_peeled",
+    "LayerPeeledSolution": "ufm.theory._layer_peeled",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
 
 __all__ = [
     "Batch",
+    "LayerPeeledSolution",
     "Loss",
     "Solution",
     "Status",
@@ -45,6 +50,7 @@ __all__ = [
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "layer_peeled",
     "losses",
     "solve",
     "solve_many",

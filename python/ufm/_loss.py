@@ -164,7 +164,8 @@ class Loss:
         if not isinstance(other, Loss):
             return NotImplemented
         return self.smoothing == other.smoothing and all(
-            mine is theirs or (mine is not None and theirs is not None and np.array_equal(mine, theirs))
+            mine is theirs
+            or (mine is not None and theirs is not None and np.array_equal(mine, theirs))
             for mine, theirs in zip(
                 self._vectors().values(), other._vectors().values(), strict=True
             )

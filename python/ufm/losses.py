@@ -6,17 +6,17 @@ with n samples share one mean prediction. Plain cross-entropy has sqrt(n) / N. A
 minority only if it raises that number for the minority (derived; confirmed by solving on both
 sides):
 
-===================================  ==================================  =========================
-remedy                               threshold of a class                protects a minority?
-===================================  ==================================  =========================
-:func:`label_smoothing`              (1 - epsilon) sqrt(n) / N           no, it merges all sooner
-:func:`logit_adjustment`             sqrt(n) / N                         no, unchanged
-:func:`cdt`                          delta sqrt(n) / N                   no, delta < 1 merges sooner
-:func:`vector_scaling`               w delta sqrt(n) / N                 only through its weights w
-:func:`inverse_frequency`            1 / (K sqrt(n))                     yes; the majority goes first
-:func:`class_balanced`               w sqrt(n) / N                       yes, as w grows with 1 / n
-:func:`oversample`                   sqrt(r n) / N_r                     yes, if r outgrows N_r
-===================================  ==================================  =========================
+===========================  ===========================  ============================
+remedy                       threshold of a class         protects a minority?
+===========================  ===========================  ============================
+:func:`label_smoothing`      (1 - epsilon) sqrt(n) / N    no, all merge sooner
+:func:`logit_adjustment`     sqrt(n) / N                  no, unchanged
+:func:`cdt`                  delta sqrt(n) / N            no: delta < 1, merges sooner
+:func:`vector_scaling`       w delta sqrt(n) / N          only through its weights w
+:func:`inverse_frequency`    1 / (K sqrt(n))              yes; majority merges first
+:func:`class_balanced`       w sqrt(n) / N                yes, w is larger for rare
+:func:`oversample`           sqrt(r n) / N_r              yes, where r > (N_r / N)^2
+===========================  ===========================  ============================
 
 Importing this module needs numpy alone.
 """

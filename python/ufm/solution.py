@@ -178,7 +178,7 @@ class Solution:
         bias = self.scaled_bias / np.sqrt(self.multiplicity)
         weights = (self.cluster_loss_weight * self.counts.sum() / self.cluster_count).tolist()
         thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
-        thresholds *= self.loss.threshold_factors(self._representatives)
+        thresholds *= self.loss.threshold_factors(self.representatives)
         order = np.argsort(self.cluster_of, kind="stable")
         members = np.split(order, np.cumsum(self.multiplicity).astype(np.int64)[:-1])
         result = []
@@ -273,11 +273,14 @@ class Solution:
     # ------------------------------------------------------------------ text
 
     def __repr__(self) -> str:
-        adjusted = "" if self.loss.is_weighted_cross_entropy else f"loss with {self.loss.describe()}, "
+        adjusted = (
+            "" if self.loss.is_weighted_cross_entropy else f"loss with {self.loss.describe()}, "
+        )
         return (
             f"<ufm.Solution {self.status.name}: K={self.num_classes} in {self.num_clusters} "
-            f"clusters, {adjusted}objective {self.objective:.8g}, relative gap {self.relative_gap:.1e} "
-            f"(tol {self.tol:.0e}), {self.method}, {self.seconds:.3g} s>"
+            f"clusters, {adjusted}objective {self.objective:.8g}, "
+            f"relative gap {self.relative_gap:.1e} (tol {self.tol:.0e}), {self.method}, "
+            f"{self.seconds:.3g} s>"
         )
 
     def summary(self) -> str:
@@ -315,8 +318,8 @@ class Solution:
         return collapsed
 
     @cached_property
-    def _representatives(self) -> IntArray:
-        """A class of each cluster."""
+    def representatives(self) -> IntArray:
+        """A class of each cluster, shape (C,)."""
         representatives: IntArray = np.unique(self.cluster_of, return_index=True)[1]
         return representatives
 
@@ -364,7 +367,7 @@ class Solution:
             self.cluster_count,
             self.cluster_loss_weight,
             self.multiplicity,
-            **self.loss.cluster_arguments(self._representatives),
+            **self.loss.cluster_arguments(self.representatives),
             lambda_z=self.lambda_z,
             lambda_b=self.lambda_b,
             m=self.between.dense(),

@@ -79,8 +79,8 @@ def solve(
         sum_k pi_k CE(z_k + b, e_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2
 
     with D = diag(counts), N = sum(counts), pi_k = class_weights[k] * counts[k] / N and z_k the
-    k-th **column** of Z; `loss` puts another loss in the place of CE. Classes that are alike are grouped exactly first, so that the cost
-    depends on the number of different counts, not on K.
+    k-th **column** of Z; `loss` puts another loss in the place of CE. Classes that are alike are
+    grouped exactly first, so that the cost depends on the number of different counts, not on K.
 
     Parameters
     ----------

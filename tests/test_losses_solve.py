@@ -176,7 +176,8 @@ def test_scaling_all_logits_is_scaling_the_lambdas(problem, factor, constant):
     first, second = solve(problem, tol=1e-9), solve(scaled, tol=1e-9)
     assert second.objective == pytest.approx(first.objective, rel=3e-9)
     assert np.abs(factor * second.Z - first.Z).max() < 1e-3
-    assert (second.collapsed == first.collapsed).all()
+    if not any(abs(problem.lambda_z / c.threshold - 1) < 1e-9 for c in first.clusters):
+        assert (second.collapsed == first.collapsed).all()  # no verdict hangs on rounding
 
 
 @given(problem=loss_problems(max_classes=7), factor=st.floats(0.1, 10.0))
@@ -206,16 +207,9 @@ def test_clusters_rank_and_collapse_are_those_of_the_dense_matrix(problem):
     keys = list(
         zip(problem.counts, problem.class_weights, problem.scales, problem.offsets, strict=True)
     )
-    constant = len(set(problem.offsets)) == 1
     for i, first in enumerate(keys):
-        alike = [
-            j
-            for j, other in enumerate(keys)
-            if other[: 3 if constant else 4] == first[: 3 if constant else 4]
-        ]
-        assert {j for j in alike} == set(
-            np.flatnonzero(solution.cluster_of == solution.cluster_of[i])
-        )
+        alike = [j for j, other in enumerate(keys) if other == first]
+        assert alike == np.flatnonzero(solution.cluster_of == solution.cluster_of[i]).tolist()
         merged = len(alike) > 1 and all(np.array_equal(Z[:, i], Z[:, j]) for j in alike)
         assert solution.collapsed[i] == merged
         assert b[alike] == pytest.approx(b[i])

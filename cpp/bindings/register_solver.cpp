@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <limits>
-#include <set>
 #include <string>
 #include <utility>
 
@@ -105,48 +104,9 @@ Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
                       {m, scaled_bias});
 }
 
-CoreSolution solve_reduced(const Vector& count, const Vector& loss_weight,
-                           const Vector& multiplicity, double lambda_z, double lambda_b, double tol,
-                           const std::string& method) {
-  CoreSolution solution;
-  const py::gil_scoped_release release;
-  Monitor quiet;
-  SolveOptions options;
-  options.tol = tol;
-  options.method = parse_method(method);
-  solution.problem = reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b);
-  solution.reduced = solve(solution.problem, options, quiet);
-  return solution;
-}
-
-py::tuple certify_reduced(const Vector& count, const Vector& loss_weight,
-                          const Vector& multiplicity, double lambda_z, double lambda_b,
-                          const Matrix& m, const Vector& scaled_bias, double norm) {
-  Certificate certificate;
-  {
-    const py::gil_scoped_release release;
-    Monitor quiet;
-    const BlockLoss loss(reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b));
-    LossState state;
-    loss.evaluate(m, scaled_bias, state);
-    certificate = certify(loss, state, scaled_bias, norm, quiet);
-  }
-  return py::make_tuple(certificate.primal, certificate.dual, certificate.relative_gap,
-                        certificate.operator_norm);
-}
-
-// Whether at least limit different (count, weight) pairs occur; stops at the limit.
-bool has_distinct(const Vector& counts, const Vector& class_weights, std::size_t limit) {
-  std::set<std::pair<double, double>> seen;
-  std::pair<double, double> last{-1.0, -1.0};
-  for (Index k = 0; k < counts.size() && seen.size() < limit; ++k) {
-    const std::pair<double, double> pair{counts[k], class_weights.size() ? class_weights[k] : 1.0};
-    if (pair != last && seen.find(pair) == seen.end()) {
-      seen.insert(pair);
-    }
-    last = pair;
-  }
-  return seen.size() >= limit;
+bool enough_distinct(const Vector& counts, const Vector& class_weights, Index limit) {
+  return has_distinct(counts.data(), class_weights.size() ? class_weights.data() : nullptr,
+                      counts.size(), limit);
 }
 
 py::tuple zero_solution(const Vector& counts, const Vector& class_weights, double lambda_b,
@@ -217,14 +177,7 @@ void register_solver(py::module_& module) {
   module.def("between_rank", &rank_between_clusters, py::arg("count"), py::arg("loss_weight"),
              py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
              py::arg("scaled_bias"), py::call_guard<py::gil_scoped_release>());
-  module.def("solve_reduced", &solve_reduced, py::arg("count"), py::arg("loss_weight"),
-             py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("tol"),
-             py::arg("method"), "Solve a problem given by clusters, with real multiplicities.");
-  module.def("certify_reduced", &certify_reduced, py::arg("count"), py::arg("loss_weight"),
-             py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
-             py::arg("scaled_bias"), py::arg("nuclear_norm"),
-             "Primal, dual, relative gap and norm bound at a point given by clusters.");
-  module.def("has_distinct", &has_distinct, py::arg("counts"), py::arg("class_weights"),
+  module.def("has_distinct", &enough_distinct, py::arg("counts"), py::arg("class_weights"),
              py::arg("limit"), py::call_guard<py::gil_scoped_release>());
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),
              py::arg("lambda_b"), py::arg("scale"), py::arg("offset"), py::arg("smoothing"),

@@ -51,12 +51,7 @@ Index count_rank(const Problem& problem, const ReducedSolution& solution) {
         values[0] * 8.0 * static_cast<double>(size) * std::numeric_limits<double>::epsilon();
     rank = (values.array() > rounding).count();
   }
-  for (Index i = 0; i < size; ++i) {
-    if (solution.amplitudes[i] > 0.0) {
-      rank += static_cast<Index>(problem.multiplicity[i]) - 1;
-    }
-  }
-  return rank;
+  return rank + problem.within_rank(solution.amplitudes);
 }
 
 // The grouped problem of a row; kept for as long as the following problems have the same row.

@@ -8,8 +8,7 @@
 namespace ufm {
 
 BiasPenalty::BiasPenalty(const Problem& problem)
-    : lambda_b_(problem.lambda_b),
-      flat_direction_(problem.multiplicity.cwiseSqrt().cwiseQuotient(problem.scale).normalized()) {}
+    : lambda_b_(problem.lambda_b), flat_direction_(problem.flat_direction()) {}
 
 double BiasPenalty::value(const Vector& bias) const { return 0.5 * lambda_b_ * bias.squaredNorm(); }
 

@@ -22,17 +22,6 @@ double expanded_nuclear_norm(const StructuredMatrix& m, const Matrix& dense) {
   return few_nodes ? nuclear_norm_bound(m) : nuclear_norm(dense);
 }
 
-// Rank of Z told by the nodes: a node with k classes stands for k - 1 differences between them.
-Index reduced_rank(const Problem& problem, const Point& point) {
-  double within = 0.0;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (problem.amplitude_active(i)) {
-      within += problem.multiplicity[i] - 1.0;
-    }
-  }
-  return between_rank(problem, point) + static_cast<Index>(std::llround(within));
-}
-
 // Shows the progress of the nodes' solve without its gap, which is not that of the problem itself.
 class NodesMonitor final : public Monitor {
  public:
@@ -93,7 +82,9 @@ class Attempt {
     result.iterations = coarse.iterations;
     result.inner_iterations = coarse.inner_iterations;
     result.num_nodes = reduction.problem.size();
-    result.rank = reduced_rank(reduction.problem, coarse.point);
+    // A node with k classes stands for k - 1 differences between them.
+    result.rank = between_rank(reduction.problem, coarse.point) +
+                  reduction.problem.within_rank(coarse.amplitudes);
     return result;
   }
 

@@ -1,5 +1,4 @@
 // Problems of one or two clusters, which are solved without an iteration over M.
-#include <cmath>
 #include <utility>
 
 #include "ufm/solve.hpp"
@@ -18,23 +17,11 @@ std::optional<Iterate> find_optimum(const Problem& problem, const SolveOptions& 
   return iterate;
 }
 
-Index count_rank(const Problem& problem, const ReducedSolution& solution) {
-  // The columns of M are multiples of one vector.
-  double rank = solution.point.m.isZero(0.0) ? 0.0 : 1.0;
-  for (Index i = 0; i < problem.size(); ++i) {
-    if (solution.amplitudes[i] > 0.0) {
-      rank += problem.multiplicity[i] - 1.0;
-    }
-  }
-  return static_cast<Index>(std::llround(rank));
-}
-
 }  // namespace
 
 std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const SolveOptions& options) {
   const Problem& problem = loss.problem();
-  if (options.method != Method::automatic || problem.size() > 2 || problem.smoothing != 0.0 ||
-      (problem.scale.array() != 1.0).any() || (problem.offset.array() != 0.0).any()) {
+  if (options.method != Method::automatic || problem.size() > 2 || !problem.is_plain()) {
     return std::nullopt;
   }
   std::optional<Iterate> iterate = find_optimum(problem, options);
@@ -50,7 +37,9 @@ std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const Solve
   solution.nuclear_norm = iterate->nuclear_norm + state.amplitude_norm;
   solution.point = std::move(iterate->point);
   solution.iterations = iterate->iterations;
-  solution.rank = count_rank(problem, solution);
+  // The columns of M are multiples of one vector.
+  const Index between = solution.point.m.isZero(0.0) ? 0 : 1;
+  solution.rank = between + problem.within_rank(solution.amplitudes);
   solution.status = solution.certificate.relative_gap <= options.tol ? Status::converged
                                                                      : Status::numerical_error;
   solution.method = iterate->nuclear_norm > 0.0 ? "two clusters" : "closed form";

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -73,6 +74,18 @@ auto first_distinct(Index size, std::size_t limit, const GetValue& value) {
 // Up to this many distinct values are found and looked up faster without sorting all of them.
 constexpr std::size_t few_values = 8;
 
+// Whether value(0), ..., value(size - 1) hold at least limit distinct values, for a large limit.
+template <typename GetValue>
+bool many_distinct(Index size, std::size_t limit, const GetValue& value) {
+  std::set<std::decay_t<decltype(value(0))>> distinct{value(0)};
+  for (Index k = 1; k < size && distinct.size() < limit; ++k) {
+    if (value(k) != value(k - 1)) {
+      distinct.insert(value(k));
+    }
+  }
+  return distinct.size() >= limit;
+}
+
 template <typename Value>
 Grouping group_values(const std::vector<Value>& values) {
   std::vector<Value> distinct =
@@ -119,6 +132,28 @@ bool Problem::amplitude_active(Index i) const {
   return multiplicity[i] > 1.0 && threshold_ratio(i) < 1.0;
 }
 
+bool Problem::is_plain() const {
+  return smoothing == 0.0 && (scale.array() == 1.0).all() && (offset.array() == 0.0).all();
+}
+
+Vector Problem::flat_direction() const {
+  return multiplicity.cwiseSqrt().cwiseQuotient(scale).normalized();
+}
+
+double Problem::curvature_bound() const {
+  return 0.5 * (scale.array().square() * loss_weight.array() / count.array()).maxCoeff();
+}
+
+Index Problem::within_rank(const Vector& amplitudes) const {
+  double rank = 0.0;
+  for (Index i = 0; i < size(); ++i) {
+    if (amplitudes[i] > 0.0) {
+      rank += multiplicity[i] - 1.0;
+    }
+  }
+  return static_cast<Index>(std::llround(rank));
+}
+
 void validate(const Problem& problem) {
   const Index size = problem.size();
   require(size > 0, "a problem needs at least one cluster");
@@ -156,11 +191,14 @@ bool has_distinct(const double* counts, const double* class_weights, Index num_c
     return false;
   }
   const auto size = static_cast<std::size_t>(limit);
+  const auto enough = [=](const auto& value) {
+    return size <= few_values ? first_distinct(num_classes, size, value).size() >= size
+                              : many_distinct(num_classes, size, value);
+  };
   if (!class_weights) {
-    return first_distinct(num_classes, size, [=](Index k) { return counts[k]; }).size() >= size;
+    return enough([=](Index k) { return counts[k]; });
   }
-  const auto pair = [=](Index k) { return std::make_pair(counts[k], class_weights[k]); };
-  return first_distinct(num_classes, size, pair).size() >= size;
+  return enough([=](Index k) { return std::make_pair(counts[k], class_weights[k]); });
 }
 
 Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,

@@ -25,14 +25,13 @@ class ProximalGradient {
   ProximalGradient(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor)
       : loss_(loss), problem_(loss.problem()), options_(options), monitor_(monitor) {
     // Bounds of the curvature in M and in the bias; their ratio is the metric of the bias.
-    double curvature_bias = problem_.has_bias() ? problem_.lambda_b : 0.0;
-    for (Index i = 0; i < problem_.size(); ++i) {
-      const double half_square = 0.5 * problem_.scale[i] * problem_.scale[i];
-      curvature_m_ =
-          std::max(curvature_m_, half_square * problem_.loss_weight[i] / problem_.count[i]);
-      curvature_bias += half_square * problem_.loss_weight[i] * problem_.multiplicity[i];
+    curvature_m_ = problem_.curvature_bound();
+    if (problem_.has_bias()) {
+      const double of_loss = 0.5 * (problem_.scale.array().square() * problem_.loss_weight.array() *
+                                    problem_.multiplicity.array())
+                                       .sum();
+      bias_metric_ = (problem_.lambda_b + of_loss) / curvature_m_;
     }
-    bias_metric_ = problem_.has_bias() ? curvature_bias / curvature_m_ : 1.0;
   }
 
   Iterate run() {

@@ -164,12 +164,11 @@ Index Reduction::num_clusters() const {
 
 bool is_reducible(const Problem& problem) {
   for (Index i = 1; i < problem.size(); ++i) {
-    if (!(problem.count[i] < problem.count[i - 1]) || problem.scale[i] != 1.0) {
+    if (!(problem.count[i] < problem.count[i - 1])) {
       return false;
     }
   }
-  return problem.scale[0] == 1.0 && problem.smoothing == 0.0 &&
-         problem.offset.cwiseAbs().maxCoeff() == 0.0;
+  return problem.is_plain();
 }
 
 Reduction reduce(const Problem& problem, const ReductionOptions& options) {

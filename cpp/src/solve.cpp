@@ -14,21 +14,17 @@ namespace {
 // One proximal step, which turns singular values that are only nearly zero into exact zeros. At
 // the optimum it changes nothing, whatever its length.
 ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const LossState& state) {
-  const Problem& problem = loss.problem();
-  const double curvature =
-      0.5 * (problem.scale.array().square() * problem.loss_weight.array() / problem.count.array())
-                .maxCoeff();
+  const double curvature = loss.problem().curvature_bound();
   Matrix gradient;
   Vector bias_gradient;
   loss.gradient(state, gradient, bias_gradient);
-  return svt(m - gradient / curvature, problem.lambda_z / curvature);
+  return svt(m - gradient / curvature, loss.problem().lambda_z / curvature);
 }
 
 // At the optimum the logits of every column sum to zero (weighted by the inverse scales). Removing
 // what is left of the sum does not change the loss and lowers the nuclear norm.
 void remove_column_means(const Problem& problem, Matrix& m) {
-  const Vector direction =
-      problem.multiplicity.cwiseSqrt().cwiseQuotient(problem.scale).normalized();
+  const Vector direction = problem.flat_direction();
   const Eigen::RowVectorXd means = direction.transpose() * m;
   m.noalias() -= direction * means;
 }
@@ -58,16 +54,15 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
   CertifiedPoint best = certify_best(loss, std::move(iterate.point), iterate.nuclear_norm,
                                      options.tol, loss.problem().size() <= small_problem, quiet);
   const Index size = loss.problem().size();
-  const bool finite = best.point.m.allFinite();
-  if (finite && (size <= small_problem ||
-                 (size <= dense_limit && best.certificate.relative_gap > options.tol))) {
+  if (size <= small_problem ||
+      (size <= dense_limit && best.certificate.relative_gap > options.tol)) {
     // The methods' upper bounds of the nuclear norm are tight at the optimum only.
     best.nuclear_norm = nuclear_norm(best.point.m);
     best.certificate.primal =
         primal_value(loss.problem(), best.state, best.point.bias, best.nuclear_norm);
     best.certificate.relative_gap = relative_gap(best.certificate.primal, best.certificate.dual);
   }
-  if (finite && size <= small_problem) {
+  if (size <= small_problem) {
     CertifiedPoint clean = proximal_cleanup(loss, best, options.tol);
     if (clean.certificate.relative_gap <=
         std::max(best.certificate.relative_gap, 1e-3 * options.tol)) {

@@ -8,11 +8,6 @@
 namespace ufm {
 namespace {
 
-bool is_plain(const Problem& problem) {
-  return problem.smoothing == 0.0 && (problem.scale.array() == 1.0).all() &&
-         (problem.offset.array() == 0.0).all();
-}
-
 // Probability of each class under the best bias alone, per cluster. Each Newton step costs C: the
 // Hessian is diagonal plus rank one.
 Vector bias_only_prediction(const Problem& problem) {
@@ -95,7 +90,7 @@ FactoredStart start_from(const Point& point) {
 }
 
 bool zero_is_ruled_out(const Problem& problem) {
-  if (!is_plain(problem)) {
+  if (!problem.is_plain()) {
     return false;
   }
   const Vector p = bias_only_prediction(problem);

@@ -6,6 +6,11 @@
 namespace ufm {
 namespace {
 
+// Residual of the Newton equation, relative to the gradient, at which the inner iteration ends.
+// Measured on 100 to 1000 clusters: tighter with falling gradients, for the sake of a faster local
+// convergence, takes half as many products again, because the last steps then go far beyond tol.
+constexpr double forcing = 0.1;
+
 struct Step {
   Vector direction;
   double predicted_decrease = 0.0;
@@ -25,8 +30,7 @@ Step conjugate_gradients(SmoothModel& model, const Vector& g, double radius, dou
                          int limit, Monitor& monitor) {
   Step step;
   Vector s = Vector::Zero(g.size());
-  Vector hs = s;
-  Vector r = g;
+  Vector r = g;  // g + H s
   Vector y(g.size());
   model.precondition(r, y);
   Vector p = -y;
@@ -53,13 +57,12 @@ Step conjugate_gradients(SmoothModel& model, const Vector& g, double radius, dou
     if (!(curvature > 0.0) || !(reached < radius * radius)) {
       const double tau = to_boundary(ss, sp, pp, radius);
       s += tau * p;
-      hs += tau * hp;
+      r += tau * hp;
       ss = radius * radius;
       step.on_boundary = true;
       break;
     }
     s += alpha * p;
-    hs += alpha * hp;
     r += alpha * hp;
     model.precondition(r, y);
     const double ry_next = r.dot(y);
@@ -70,7 +73,7 @@ Step conjugate_gradients(SmoothModel& model, const Vector& g, double radius, dou
     p = beta * p - y;
     ry = ry_next;
   }
-  step.predicted_decrease = -(g.dot(s) + 0.5 * s.dot(hs));
+  step.predicted_decrease = -0.5 * s.dot(g + r);
   step.norm = std::sqrt(ss);
   step.direction = std::move(s);
   return step;
@@ -102,7 +105,6 @@ TrustRegionResult trust_region(SmoothModel& model, Vector& x, const TrustRegionO
   model.gradient(g);
   model.prepare_preconditioner();
   double radius = std::max(1.0, std::sqrt(model.squared_norm(x)));
-  const double first_norm = dual_norm();
   int rejected = 0;
   while (result.iterations < options.max_iterations) {
     const double norm = dual_norm();
@@ -110,7 +112,6 @@ TrustRegionResult trust_region(SmoothModel& model, Vector& x, const TrustRegionO
       result.end = TrustRegionEnd::stationary;
       return result;
     }
-    const double forcing = first_norm > 0.0 ? std::min(0.1, std::sqrt(norm / first_norm)) : 0.1;
     const Step step =
         conjugate_gradients(model, g, radius, forcing, options.max_inner_iterations, monitor);
     result.hessian_products += step.products;

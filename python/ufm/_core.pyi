@@ -91,26 +91,6 @@ def zero_solution(
     offset: _Array,
     smoothing: float,
 ) -> tuple[_Array, float]: ...
-def solve_reduced(
-    count: _Array,
-    loss_weight: _Array,
-    multiplicity: _Array,
-    lambda_z: float,
-    lambda_b: float,
-    tol: float,
-    method: str,
-) -> CoreSolution: ...
-def certify_reduced(
-    count: _Array,
-    loss_weight: _Array,
-    multiplicity: _Array,
-    lambda_z: float,
-    lambda_b: float,
-    m: _Array,
-    scaled_bias: _Array,
-    nuclear_norm: float,
-) -> tuple[float, float, float, float]: ...
-
 class CoreSolution:
     @property
     def cluster_of(self) -> NDArray[np.int64]: ...

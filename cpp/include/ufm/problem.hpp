@@ -40,6 +40,19 @@ struct Problem {
   // with at least two members share one mean prediction exactly when theta_i >= 1.
   double threshold_ratio(Index cluster) const;
   bool amplitude_active(Index cluster) const;
+
+  // Whether the loss is plain cross-entropy (with class weights): no smoothing, scales or offsets.
+  bool is_plain() const;
+
+  // Unit vector along which the logits of every column, and the bias, sum to zero at the optimum.
+  Vector flat_direction() const;
+
+  // Upper bound of the curvature of the loss in M.
+  double curvature_bound() const;
+
+  // Rank of the part of Z inside the clusters whose amplitude is positive; multiplicities may be
+  // fractional, hence the rounding.
+  Index within_rank(const Vector& amplitudes) const;
 };
 
 // Checks the vectors' lengths, signs and finiteness; throws std::invalid_argument.

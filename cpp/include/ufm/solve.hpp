@@ -43,7 +43,6 @@ struct ReducedSolution {
   Point point;                  // point.m is empty where the matrix is structured
   StructuredMatrix structured;  // M, for more than dense_limit clusters by the continuum method
   Vector amplitudes;            // alpha_i, within-cluster singular values of X
-  Vector own_logit;             // bias-free logit of a class for itself, per cluster
   double nuclear_norm = 0.0;    // of X, within-cluster part included
   Certificate certificate;
   Status status = Status::numerical_error;

@@ -29,10 +29,10 @@ Problem shaped_problem(const Vector& count, const Vector& loss_weight, const Vec
   return problem;
 }
 
-Index between_rank_of_loss(const Vector& count, const Vector& loss_weight,
-                           const Vector& multiplicity, const Vector& scale, const Vector& offset,
-                           double smoothing, double lambda_z, double lambda_b, const Matrix& m,
-                           const Vector& scaled_bias) {
+Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
+                            const Vector& multiplicity, const Vector& scale, const Vector& offset,
+                            double smoothing, double lambda_z, double lambda_b, const Matrix& m,
+                            const Vector& scaled_bias) {
   return between_rank(shaped_problem(count, loss_weight, multiplicity, scale, offset, smoothing,
                                      lambda_z, lambda_b),
                       {m, scaled_bias});
@@ -74,10 +74,10 @@ py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& m
 }  // namespace
 
 void register_losses(py::module_& module) {
-  module.def("between_rank_of_loss", &between_rank_of_loss, py::arg("count"),
-             py::arg("loss_weight"), py::arg("multiplicity"), py::arg("scale"), py::arg("offset"),
-             py::arg("smoothing"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
-             py::arg("scaled_bias"), py::call_guard<py::gil_scoped_release>());
+  module.def("between_rank", &rank_between_clusters, py::arg("count"), py::arg("loss_weight"),
+             py::arg("multiplicity"), py::arg("scale"), py::arg("offset"), py::arg("smoothing"),
+             py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"),
+             py::call_guard<py::gil_scoped_release>());
   module.def("loss_at", &loss_at, py::arg("count"), py::arg("loss_weight"), py::arg("multiplicity"),
              py::arg("scale"), py::arg("offset"), py::arg("smoothing"), py::arg("lambda_z"),
              py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"), py::arg("dm"),

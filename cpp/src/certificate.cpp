@@ -69,8 +69,8 @@ double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_
   const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
                              (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
   const double price = 750.0 + problem.offset.maxCoeff() - problem.offset.minCoeff();
-  const double repaired = 0.5 * problem.lambda_b * bias.squaredNorm() + price * moved +
-                          norm_change * std::abs(entropy);
+  const double repaired =
+      0.5 * problem.lambda_b * bias.squaredNorm() + price * moved + norm_change * std::abs(entropy);
   if (problem.lambda_b == 0.0) {
     return repaired;
   }

@@ -51,15 +51,6 @@ def between_rank(
     count: _Array,
     loss_weight: _Array,
     multiplicity: _Array,
-    lambda_z: float,
-    lambda_b: float,
-    m: _Array,
-    scaled_bias: _Array,
-) -> int: ...
-def between_rank_of_loss(
-    count: _Array,
-    loss_weight: _Array,
-    multiplicity: _Array,
     scale: _Array,
     offset: _Array,
     smoothing: float,

@@ -363,7 +363,7 @@ class Solution:
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
         self._require_memory("rank", self.num_clusters)
-        return _core.between_rank_of_loss(
+        return _core.between_rank(
             self.cluster_count,
             self.cluster_loss_weight,
             self.multiplicity,

@@ -82,6 +82,7 @@ def zero_solution(
     offset: _Array,
     smoothing: float,
 ) -> tuple[_Array, float]: ...
+
 class CoreSolution:
     @property
     def cluster_of(self) -> NDArray[np.int64]: ...

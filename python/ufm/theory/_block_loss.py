@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from ufm import _core
+from ufm._loss import Loss
+from ufm.problem import FloatArray
 from ufm.solution import Solution
 
 
@@ -32,15 +34,16 @@ def loss_at_scaled(solution: Solution, factor: float) -> float:
     return value
 
 
-def target_entropy(solution: Solution) -> float:
+def target_entropy(loss: Loss, counts: FloatArray) -> float:
     """Weighted entropy of the smoothed labels: no loss is smaller."""
-    size, epsilon = solution.num_classes, solution.loss.smoothing
+    size, epsilon = counts.size, loss.smoothing
     if epsilon == 0.0:
         return 0.0
     wrong = epsilon / size
     own = 1.0 - epsilon + wrong
     entropy = -(size - 1) * wrong * math.log(wrong) - own * math.log(own)
-    return float(solution.multiplicity @ solution.cluster_loss_weight) * entropy
+    weights = 1.0 if loss.class_weights is None else loss.class_weights
+    return entropy * float((weights * counts).sum() / counts.sum())
 
 
 # Beyond this the singular values cost more than the solve, and the objective tells the norm.

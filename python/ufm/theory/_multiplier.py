@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from ufm.theory._block_loss import loss_at_scaled, nuclear_norm, target_entropy
 
 # Below this the solves of the penalised problem gain nothing.
 _FINEST_TOL = 1e-13
-_SMALLEST_LAMBDA = 1e3 * sys.float_info.min
+# Squares of gradients below this underflow.
+_SMALLEST_LAMBDA = 1e-120
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,11 @@ class _Search:
             raise _SearchOver(Status.MAX_ITERATIONS)
         return norm / self.radius - 1.0
 
+    def smallest_lambda(self) -> float:
+        """Where smoothed labels leave the constraint idle, so small a multiplier certifies it."""
+        least = 0.01 * self.tol * target_entropy(self.problem.loss, self.problem.counts)
+        return max(least / self.radius, _SMALLEST_LAMBDA)
+
     def _certify(self, solution: Solution, lambda_z: float, norm: float) -> None:
         if norm == 0.0:
             candidates = [1.0]
@@ -135,7 +140,9 @@ class _Search:
                 penalty = lambda_z * self.radius
                 self.share = 0.2 * primal / (primal + penalty) if primal > 0.0 else 0.02
         self.bound = max(
-            self.bound, solution.dual_objective - lambda_z * self.radius, target_entropy(solution)
+            self.bound,
+            solution.dual_objective - lambda_z * self.radius,
+            target_entropy(solution.loss, solution.counts),
         )
 
 
@@ -167,9 +174,9 @@ def _find_root(search: _Search) -> None:
     if not top > _SMALLEST_LAMBDA:  # Z = 0 whatever lambda_z
         search.excess(0.0)
         return
-    low = high = math.log(
-        max(min(search.problem.guess(radius=search.radius), 0.99 * top), _SMALLEST_LAMBDA)
-    )
+    bottom = math.log(search.smallest_lambda())
+    guess = math.log(min(search.problem.guess(search.radius), 0.99 * top) or _SMALLEST_LAMBDA)
+    low = high = max(guess, min(bottom, math.log(0.99 * top)))
     excess = search.excess(low)
     step = 0.1
     if excess > 0.0:
@@ -181,9 +188,9 @@ def _find_root(search: _Search) -> None:
             step *= 4.0
     else:
         while excess < 0.0:
-            if low == math.log(_SMALLEST_LAMBDA):
+            if low <= bottom:
                 return
-            low, high = max(low - step, math.log(_SMALLEST_LAMBDA)), low
+            low, high = max(low - step, bottom), low
             excess = search.excess(low)
             step *= 4.0
     known = {math.log(top): -1.0}

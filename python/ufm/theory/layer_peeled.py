@@ -107,6 +107,9 @@ def layer_peeled(
     penalised with lambda gives D - lambda * radius; the best over all solves counts. The feasible
     point is the penalised solution scaled to the radius.
 
+    Energies so ample that the loss falls below about 1e-120 are beyond double precision: the
+    status then is ``NUMERICAL_ERROR``.
+
     Minority collapse in terms of the multiplier: the classes with n samples share one mean
     prediction if and only if lambda_z >= n / N ("averaged"), or sqrt(n) / N ("total").
 

@@ -90,6 +90,7 @@ class _Search:
         self.deadline = deadline
         self.progress = progress
         self.share = 0.02  # of the tolerance, for a penalised solve
+        self.known: dict[float, float] = {}  # excess by log lambda_z
         self.solves = 0
         self.best: tuple[float, float, Solution] | None = None  # primal, factor, solution
         self.bound = -math.inf
@@ -103,7 +104,16 @@ class _Search:
 
     def excess(self, log_lambda: float) -> float:
         """Nuclear norm over radius, minus 1: falls as lambda_z grows."""
-        lambda_z = math.exp(log_lambda)
+        if log_lambda not in self.known:
+            self.known[log_lambda] = self._solve(math.exp(log_lambda))
+        return self.known[log_lambda]
+
+    def tighten(self) -> None:
+        """Solve more accurately from here on."""
+        self.share *= 0.1
+        self.known.clear()
+
+    def _solve(self, lambda_z: float) -> float:
         remaining = self.deadline - time.perf_counter()
         if self.best is not None and remaining <= 0.0:
             raise _SearchOver(Status.TIME_LIMIT)
@@ -177,23 +187,23 @@ def _find_root(search: _Search) -> None:
     bottom = math.log(search.smallest_lambda())
     guess = math.log(min(search.problem.guess(search.radius), 0.99 * top) or _SMALLEST_LAMBDA)
     low = high = max(guess, min(bottom, math.log(0.99 * top)))
-    excess = search.excess(low)
+    for _ in range(4):  # a root to rounding may still lack a tighter penalised solve
+        low, high = _bracket(search, low, high, bottom, math.log(top))
+        if search.excess(low) > 0.0:
+            brentq(search.excess, low, high, xtol=1e-15, rtol=1e-15)
+        search.tighten()
+
+
+def _bracket(
+    search: _Search, low: float, high: float, bottom: float, top: float
+) -> tuple[float, float]:
+    """Widen [low, high] until the norm is above the radius at low and below it at high."""
     step = 0.1
-    if excess > 0.0:
-        while excess > 0.0:
-            low, high = high, min(high + step, math.log(top))
-            if high == math.log(top):  # where Z = 0
-                break
-            excess = search.excess(high)
-            step *= 4.0
-    else:
-        while excess < 0.0:
-            if low <= bottom:
-                return
-            low, high = max(low - step, bottom), low
-            excess = search.excess(low)
-            step *= 4.0
-    known = {math.log(top): -1.0}
-    for _ in range(3):  # a root to rounding may still lack a tighter penalised solve
-        brentq(lambda x: known.get(x) or search.excess(x), low, high, xtol=1e-15, rtol=1e-15)
-        search.share *= 0.1
+    while search.excess(low) <= 0.0 and low > bottom:
+        low, high = max(low - step, bottom), low
+        step *= 4.0
+    search.known[top] = -1.0  # Z = 0
+    while search.excess(high) > 0.0:
+        low, high = high, min(high + step, top)
+        step *= 4.0
+    return low, high

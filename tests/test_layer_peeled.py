@@ -309,6 +309,12 @@ def test_limits_say_so():
         (([1, 2], 1.0, 1.0), {"loss": 3}, TypeError, "loss"),
         (([1, 2], 1.0, 1.0), {"tol": 0}, ValueError, "tol"),
         (([1, 2], 1.0, 1.0), {"method": "newton"}, ValueError, "method"),
+        (
+            ([1, 2], 1.0, 1.0),
+            {"method": "continuum", "loss": ufm.losses.label_smoothing(0.1)},
+            ValueError,
+            "'continuum' knows",
+        ),
         (([1, 2], 1.0, 1.0), {"max_solves": 0}, ValueError, "max_solves"),
         (([1, 2], 1.0, 1.0), {"threads": 0}, ValueError, "threads"),
         (([1, 2], 1.0, 1.0), {"time_limit": -1}, ValueError, "time_limit"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 import operator
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from ufm import _core
 from ufm._between import Between
 from ufm._loss import PLAIN, Loss
+from ufm._memory import free_memory
 from ufm.clusters import Blocks, Cluster, IntArray
 from ufm.problem import FloatArray, check_limit, check_positive
 
@@ -341,7 +341,7 @@ class Solution:
 
     def _require_memory(self, what: str, size: int) -> None:
         needed = 8 * size * size
-        if needed > _free_memory():
+        if needed > free_memory():
             raise MemoryError(
                 f"{what} needs {size} x {size} entries, {needed / 2**30:.1f} GiB, more than is "
                 "free; use column(k), entry(j, k) or clusters instead"
@@ -403,18 +403,3 @@ class Solution:
                 f"got {lambda_w:.6g} * {lambda_h:.6g}"
             )
         return lambda_w, lambda_h
-
-
-def _free_memory() -> float:
-    """Bytes of memory that can be had, infinity where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return 1024.0 * float(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf

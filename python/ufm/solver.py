@@ -50,7 +50,8 @@ def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: in
     return counts.size >= limit and np.unique(alike, axis=1).shape[1] >= limit
 
 
-def _check_continuum(method: str, loss: Loss) -> None:
+def check_continuum(method: str, loss: Loss) -> None:
+    """Refuse the continuum method for losses that it does not know."""
     if method == "continuum" and not loss.is_weighted_cross_entropy:
         raise ValueError(
             "method 'continuum' knows plain and weighted cross-entropy only, "
@@ -149,7 +150,7 @@ def solve(
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
     method = check_choice("method", method, METHODS)
-    _check_continuum(method, loss)
+    check_continuum(method, loss)
     limit = check_limit("max_iterations", max_iterations)
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)

@@ -20,7 +20,7 @@ from ufm.problem import (
     check_positive,
 )
 from ufm.solution import Status
-from ufm.solver import METHODS
+from ufm.solver import METHODS, check_continuum
 from ufm.theory._layer_peeled import LayerPeeledSolution
 from ufm.theory._multiplier import PenalisedProblem, find_multiplier
 from ufm.theory.thresholds import thresholds
@@ -128,6 +128,7 @@ def layer_peeled(
     loss, weights = check_loss(loss, class_weights, counts.size)
     tol = check_positive("tol", tol)
     method = check_choice("method", method, METHODS)
+    check_continuum(method, loss)
     limit = check_limit("max_solves", max_solves)
     check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)

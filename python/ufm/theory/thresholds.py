@@ -57,9 +57,10 @@ class Thresholds:
 
     def summary(self) -> str:
         """The thresholds as a few lines of text."""
+        text = self.loss.describe()
         lines = [
             f"Z = 0 for lambda_z >= {self.lambda_max:.8g} (lambda_b = {self.lambda_b:.8g})",
-            f"loss: {self.loss.describe()}",
+            *([] if text == PLAIN.describe() else [f"loss: {text}"]),
             f"{'count':>12} {'classes':>8} {'merge at lambda_z':>18}",
         ]
         for cluster in self.clusters:

@@ -289,3 +289,27 @@ def test_extreme_scales_and_offsets(scale, spread):
             assert solution.objective == pytest.approx(
                 problem.objective(solution.Z, solution.b), rel=1e-8
             )
+
+
+@names
+@pytest.mark.parametrize("method", ["factored", "proximal"])
+def test_warm_starts_know_the_loss(name, method):
+    loss = LOSSES[name]
+    near = ufm.solve(COUNTS, 0.004, 0.02, loss=loss, tol=1e-8)
+    cold = ufm.solve(COUNTS, 0.003, 0.02, loss=loss, tol=1e-8)
+    warm = ufm.solve(COUNTS, 0.003, 0.02, loss=loss, tol=1e-8, method=method, start=near)
+    assert warm.converged
+    assert warm.objective == pytest.approx(cold.objective, rel=3e-8)
+
+
+def test_warm_starts_refuse_other_losses_and_clusters():
+    near = ufm.solve([5, 5, 3], 0.02, 0.02)
+    smoothed = ufm.losses.label_smoothing(0.1)
+    with pytest.raises(ValueError, match="start must have the same smoothing, scales and offsets"):
+        ufm.solve([5, 5, 3], 0.02, 0.02, loss=smoothed, start=near)
+    weighted = ufm.losses.inverse_frequency([5, 5, 3])
+    assert ufm.solve([5, 5, 3], 0.02, 0.02, loss=weighted, start=near).converged
+    loss = ufm.Loss(offsets=[0, 1, 0])
+    other = ufm.solve([5, 5, 3], 0.02, 0.02, loss=loss)
+    with pytest.raises(ValueError, match="start must group the classes into the same clusters"):
+        ufm.solve([5, 3, 3], 0.02, 0.02, loss=loss, start=other)

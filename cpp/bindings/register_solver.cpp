@@ -58,12 +58,16 @@ const char* status_name(Status status) {
 CoreSolution solve_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
                            double lambda_b, const Vector& scale, const Vector& offset,
                            double smoothing, double tol, const std::string& method,
-                           int max_iterations, double time_limit, py::object progress) {
+                           int max_iterations, double time_limit, const Matrix& start_m,
+                           const Vector& start_bias, const Vector& start_threshold_ratio,
+                           py::object progress) {
   CoreSolution solution;
+  const NearbySolution start{{start_m, start_bias}, start_threshold_ratio};
   SolveOptions options;
   options.tol = tol;
   options.method = parse_method(method);
   options.max_iterations = max_iterations;
+  options.start = start_m.size() > 0 ? &start : nullptr;
   PythonMonitor monitor(std::move(progress), time_limit);
   try {
     const py::gil_scoped_release release;
@@ -143,6 +147,8 @@ void register_solver(py::module_& module) {
                              [](const CoreSolution& s) { return s.reduced.iterations; })
       .def_property_readonly("inner_iterations",
                              [](const CoreSolution& s) { return s.reduced.inner_iterations; })
+      .def_property_readonly("certificate_seconds",
+                             [](const CoreSolution& s) { return s.reduced.certificate_seconds; })
       .def_property_readonly("rank", [](const CoreSolution& s) { return s.reduced.rank; })
       .def_property_readonly("num_nodes", [](const CoreSolution& s) { return s.reduced.num_nodes; })
       .def_property_readonly("method", [](const CoreSolution& s) { return s.reduced.method; });
@@ -152,7 +158,8 @@ void register_solver(py::module_& module) {
   module.def("solve", &solve_problem, py::arg("counts"), py::arg("class_weights"),
              py::arg("lambda_z"), py::arg("lambda_b"), py::arg("scale"), py::arg("offset"),
              py::arg("smoothing"), py::arg("tol"), py::arg("method"), py::arg("max_iterations"),
-             py::arg("time_limit"), py::arg("progress"));
+             py::arg("time_limit"), py::arg("start_m"), py::arg("start_bias"),
+             py::arg("start_threshold_ratio"), py::arg("progress"));
   module.def("has_distinct", &enough_distinct, py::arg("counts"), py::arg("class_weights"),
              py::arg("limit"), py::call_guard<py::gil_scoped_release>());
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),

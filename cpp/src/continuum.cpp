@@ -8,6 +8,7 @@
 #include "ufm/linalg.hpp"
 #include "ufm/reduction.hpp"
 #include "ufm/solve.hpp"
+#include "ufm/stopwatch.hpp"
 #include "ufm/structured.hpp"
 
 namespace ufm {
@@ -55,6 +56,7 @@ class Attempt {
   Attempt(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor)
       : loss_(loss), options_(options), monitor_(monitor), coarse_options_(options) {
     coarse_options_.method = Method::factored;
+    coarse_options_.start = nullptr;
     coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
   }
 
@@ -69,6 +71,7 @@ class Attempt {
         expand_solution(problem, reduction, coarse.point, coarse.amplitudes, monitor);
     ContinuumResult result;
     result.found = true;
+    const Stopwatch stopwatch(result.certificate_seconds);
     if (problem.size() <= dense_limit) {
       Matrix m = point.m.dense();
       const double norm = expanded_nuclear_norm(point.m, m);
@@ -105,6 +108,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
   Status reason = Status::max_iterations;
   int iterations = 0;
   int inner_iterations = 0;
+  double certificate_seconds = 0.0;
   for (const ReductionOptions& refinement : refinements) {
     const Reduction reduction = reduce(problem, refinement);
     if (3 * reduction.problem.size() > 2 * problem.size()) {
@@ -123,6 +127,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
     reason = result.reason;
     iterations += result.iterations;
     inner_iterations += result.inner_iterations;
+    certificate_seconds += result.certificate_seconds;
     const Certificate& certificate = result.best.certificate;
     monitor.report(iterations, certificate.primal, certificate.relative_gap);
     if (!best.found || certificate.relative_gap < best.best.certificate.relative_gap) {
@@ -134,6 +139,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
   }
   best.iterations = iterations;
   best.inner_iterations = inner_iterations;
+  best.certificate_seconds = certificate_seconds;
   best.reason = reason;
   return best;
 }

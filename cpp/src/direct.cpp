@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "ufm/solve.hpp"
+#include "ufm/stopwatch.hpp"
 #include "ufm/two_clusters.hpp"
 
 namespace ufm {
@@ -32,7 +33,10 @@ std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const Solve
   loss.evaluate(iterate->point.m, iterate->point.bias, state);
   Monitor quiet;
   ReducedSolution solution;
-  solution.certificate = certify(loss, state, iterate->point.bias, iterate->nuclear_norm, quiet);
+  {
+    const Stopwatch stopwatch(solution.certificate_seconds);
+    solution.certificate = certify(loss, state, iterate->point.bias, iterate->nuclear_norm, quiet);
+  }
   solution.amplitudes = loss.amplitudes(state);
   solution.nuclear_norm = iterate->nuclear_norm + state.amplitude_norm;
   solution.point = std::move(iterate->point);

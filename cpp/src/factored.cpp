@@ -11,6 +11,7 @@
 #include "ufm/bias.hpp"
 #include "ufm/linalg.hpp"
 #include "ufm/solve.hpp"
+#include "ufm/stopwatch.hpp"
 #include "ufm/trust_region.hpp"
 
 namespace ufm {
@@ -162,6 +163,7 @@ class FactoredModel final : public SmoothModel {
   }
 
   void certify_current() {
+    const Stopwatch stopwatch(certificate_seconds_);
     multiply(current_.left, Transpose::no, current_.right, Transpose::yes, 0.0, m_, monitor_);
     certificate_ = certify_at_best_bias(loss_, m_, current_.bias, current_.loss,
                                         current_.nuclear_norm, options_.tol, monitor_);
@@ -201,6 +203,7 @@ class FactoredModel final : public SmoothModel {
     iterate.nuclear_norm = certified ? best_.nuclear_norm : current_.nuclear_norm;
     iterate.iterations = iterations_;
     iterate.inner_iterations = products_;
+    iterate.certificate_seconds = certificate_seconds_;
     return iterate;
   }
 
@@ -253,6 +256,7 @@ class FactoredModel final : public SmoothModel {
   int no_progress_ = 0;
   int iterations_ = 0;
   int products_ = 0;
+  double certificate_seconds_ = 0.0;
   // Work space, kept to avoid allocations in the inner loop.
   Matrix m_, left_, right_, product_m_, scratch_;
   Vector bias_, product_bias_;

@@ -7,6 +7,7 @@
 
 #include "ufm/linalg.hpp"
 #include "ufm/solve.hpp"
+#include "ufm/stopwatch.hpp"
 
 namespace ufm {
 namespace {
@@ -59,12 +60,13 @@ class ProximalGradient {
     }
     iterate.point = best_gap_ < infinity ? best_ : x_;
     iterate.nuclear_norm = best_gap_ < infinity ? best_nuclear_norm_ : nuclear_norm_;
+    iterate.certificate_seconds = certificate_seconds_;
     return iterate;
   }
 
  private:
   void start() {
-    const FactoredStart from = balanced_start(loss_, monitor_);
+    const FactoredStart from = first_start(loss_, options_, monitor_);
     multiply(from.left, Transpose::no, from.right, Transpose::yes, 0.0, x_.m, monitor_);
     x_.bias = from.bias;
     nuclear_norm_ = ufm::nuclear_norm(x_.m);
@@ -137,6 +139,7 @@ class ProximalGradient {
   }
 
   bool certified(int iteration) {
+    const Stopwatch stopwatch(certificate_seconds_);
     LossState state;
     loss_.evaluate(x_.m, x_.bias, state);
     const double gap =
@@ -166,6 +169,7 @@ class ProximalGradient {
   Point best_;
   double best_nuclear_norm_ = 0.0;
   double best_gap_ = infinity;
+  double certificate_seconds_ = 0.0;
 };
 
 }  // namespace

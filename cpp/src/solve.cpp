@@ -7,6 +7,7 @@
 
 #include "ufm/bias.hpp"
 #include "ufm/reduction.hpp"
+#include "ufm/stopwatch.hpp"
 
 namespace ufm {
 namespace {
@@ -82,6 +83,7 @@ ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Itera
   solution.point = std::move(best.point);
   solution.iterations = iterate.iterations;
   solution.inner_iterations = iterate.inner_iterations;
+  solution.certificate_seconds = iterate.certificate_seconds;
   solution.num_nodes = iterate.num_nodes;
   solution.rank = iterate.rank;
   solution.status =
@@ -90,7 +92,13 @@ ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Itera
 }
 
 ReducedSolution finish(const BlockLoss& loss, Iterate iterate, const SolveOptions& options) {
-  CertifiedPoint best = best_certified(loss, iterate, options);
+  double seconds = 0.0;
+  CertifiedPoint best;
+  {
+    const Stopwatch stopwatch(seconds);
+    best = best_certified(loss, iterate, options);
+  }
+  iterate.certificate_seconds += seconds;
   return conclude(loss, std::move(best), iterate, options);
 }
 
@@ -104,6 +112,7 @@ ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
   Iterate iterate = solve_factored(loss, start, options, monitor);
   iterate.iterations += before.iterations;
   iterate.inner_iterations += before.inner_iterations;
+  iterate.certificate_seconds += before.certificate_seconds;
   return finish(loss, std::move(iterate), options);
 }
 
@@ -132,10 +141,13 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
     if (!reduced.structured.empty()) {
       reduced.best.point.m = reduced.structured.dense();
     }
-    solution = run_factored(loss, start_from(reduced.best.point), reduced, options, monitor);
+    // Only kept off zero, which is stationary: the point is already nearly optimal.
+    const FactoredStart start = start_from(reduced.best.point, 1e-12);
+    solution = run_factored(loss, start, reduced, options, monitor);
     solution.method = "continuum, factored";
   } else {
-    solution = run_factored(loss, balanced_start(loss, monitor), reduced, options, monitor);
+    const FactoredStart start = first_start(loss, options, monitor);
+    solution = run_factored(loss, start, reduced, options, monitor);
     solution.method = "factored";
   }
   return solution;

@@ -56,17 +56,21 @@ Vector bias_only_prediction(const Problem& problem) {
   return p;
 }
 
-}  // namespace
+Vector threshold_ratios(const Problem& problem) {
+  Vector ratios(problem.size());
+  for (Index i = 0; i < problem.size(); ++i) {
+    ratios[i] = problem.threshold_ratio(i);
+  }
+  return ratios;
+}
 
-FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
-  const Problem& problem = loss.problem();
-  const Index size = problem.size();
+// The solution that each class would have if all classes had its threshold ratio. Classes that
+// would be zero start small but not at zero, which is a stationary point of the factored form.
+FactoredStart balanced_factors(const Problem& problem, const Vector& threshold_ratio) {
   const double num_classes = problem.num_classes();
-  // Each class gets the size it would have if all classes had its count. Classes that would be
-  // zero start small but not at zero, which is a stationary point of the factored form.
-  Vector root(size);
-  for (Index i = 0; i < size; ++i) {
-    const double theta = problem.threshold_ratio(i);
+  Vector root(problem.size());
+  for (Index i = 0; i < problem.size(); ++i) {
+    const double theta = threshold_ratio[i];
     const double balanced = theta < 1.0 ? std::log1p(num_classes * (1.0 / theta - 1.0)) : 0.0;
     root[i] = std::sqrt(std::max(balanced, 0.01) * std::sqrt(problem.count[i]) / problem.scale[i]);
   }
@@ -75,18 +79,46 @@ FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   start.right = root.asDiagonal();
   start.left = start.right;
   start.left.noalias() -= direction * direction.cwiseProduct(root).transpose();
-  start.bias = Vector::Zero(size);
+  return start;
+}
+
+}  // namespace
+
+FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
+  const Problem& problem = loss.problem();
+  FactoredStart start = balanced_factors(problem, threshold_ratios(problem));
+  start.bias = Vector::Zero(problem.size());
   const Matrix m = start.left * start.right.transpose();
   LossState state;
   minimise_bias(loss, m, start.bias, state, monitor, 1e-3);
   return start;
 }
 
-FactoredStart start_from(const Point& point) {
+FactoredStart start_from(const Point& point, double floor) {
   const Svd svd = thin_svd(point.m);
-  // Vanishing columns would be stationary; the smallest are kept off zero.
-  const Vector root = svd.values.cwiseMax(1e-12 * svd.values[0]).cwiseSqrt();
-  return {svd.left * root.asDiagonal(), svd.right * root.asDiagonal(), point.bias};
+  const Vector root = svd.values.cwiseMax(floor * svd.values[0]).cwiseSqrt();
+  // Turned so that the right factor is symmetric: column i of the factors then belongs to cluster
+  // i, which is what the preconditioner of the factored method is made for.
+  const Matrix turned = root.asDiagonal() * svd.right.transpose();
+  return {svd.left * turned, svd.right * turned, point.bias};
+}
+
+FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
+  if (!options.start) {
+    return balanced_start(loss, monitor);
+  }
+  // The change of the balanced solution predicts most of the change of the solution.
+  const Problem& problem = loss.problem();
+  const FactoredStart before = balanced_factors(problem, options.start->threshold_ratio);
+  const FactoredStart now = balanced_factors(problem, threshold_ratios(problem));
+  Point predicted = options.start->point;
+  predicted.m += now.left * now.right.transpose() - before.left * before.right.transpose();
+  if (!problem.has_bias()) {
+    predicted.bias.setZero();
+  }
+  // Vanishing columns would be stationary, and tiny ones take long to grow where they are needed.
+  constexpr double able_to_grow = 1e-3;
+  return start_from(predicted, able_to_grow);
 }
 
 bool zero_is_ruled_out(const Problem& problem) {

@@ -117,6 +117,8 @@ class CoreSolution:
     @property
     def inner_iterations(self) -> int: ...
     @property
+    def certificate_seconds(self) -> float: ...
+    @property
     def rank(self) -> int: ...
     @property
     def num_nodes(self) -> int: ...
@@ -135,5 +137,8 @@ def solve(
     method: str,
     max_iterations: int,
     time_limit: float,
+    start_m: _Array,
+    start_bias: _Array,
+    start_threshold_ratio: _Array,
     progress: Callable[[int, float, float], Any] | None,
 ) -> CoreSolution: ...

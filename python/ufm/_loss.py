@@ -122,6 +122,11 @@ class Loss:
             "smoothing": self.smoothing,
         }
 
+    def has_same_shape(self, other: Loss) -> bool:
+        """Whether smoothing, scales and offsets are the same, whatever the class weights."""
+        mine, theirs = self.core_arguments(), other.core_arguments()
+        return all(np.array_equal(mine[name], theirs[name]) for name in mine)
+
     def cluster_arguments(self, representatives: IntArray) -> dict[str, Any]:
         """Scale, offset and smoothing of clusters, given one class of each."""
         ones = np.ones(representatives.size)

@@ -55,6 +55,8 @@ class Solution:
     iterations, seconds, method, linear_algebra
         What it took: iterations of the method, wall seconds, the method that ran ("closed form"
         where Z is zero between clusters) and the linear algebra it used.
+    certificate_seconds : float
+        The part of ``seconds`` spent on certifying the problem, NaN where it was not measured.
     num_nodes : int
         Nodes of the continuum reduction that was accepted, 0 where none was used.
     known_rank : int or None
@@ -87,6 +89,7 @@ class Solution:
     linear_algebra: str
     num_nodes: int = 0
     known_rank: int | None = None
+    certificate_seconds: float = math.nan
     loss: Loss = PLAIN
 
     # ------------------------------------------------------------------ verdicts

@@ -33,10 +33,19 @@ enum class Status {
   numerical_error,  // no further progress was possible in double precision
 };
 
+// The solution of a problem near by, with the same clusters.
+struct NearbySolution {
+  Point point;             // with M = Z D^(1/2) in the counts of the problem to solve
+  Vector threshold_ratio;  // per cluster, of the problem it solves
+};
+
 struct SolveOptions {
   double tol = 1e-6;
   Method method = Method::automatic;
   int max_iterations = 0;  // 0: the method's default
+  // Where to start instead of the balanced solution. Not owned. The continuum method's nodes and
+  // closed forms have no use for it.
+  const NearbySolution* start = nullptr;
 };
 
 struct ReducedSolution {
@@ -47,9 +56,10 @@ struct ReducedSolution {
   Certificate certificate;
   Status status = Status::numerical_error;
   int iterations = 0;
-  int inner_iterations = 0;  // Hessian products, where the method has an inner loop
-  Index num_nodes = 0;       // nodes of the continuum reduction that was accepted, or 0
-  Index rank = -1;           // of Z, where the method tells it
+  int inner_iterations = 0;          // Hessian products, where the method has an inner loop
+  double certificate_seconds = 0.0;  // wall time spent certifying the problem
+  Index num_nodes = 0;               // nodes of the continuum reduction that was accepted, or 0
+  Index rank = -1;                   // of Z, where the method tells it
   std::string method;
 };
 
@@ -67,6 +77,7 @@ struct Iterate {
   double nuclear_norm = 0.0;  // upper bound of ||M||_*
   int iterations = 0;
   int inner_iterations = 0;
+  double certificate_seconds = 0.0;
   Index num_nodes = 0;                      // of a continuum reduction
   Index rank = -1;                          // of Z, where the method tells it
   Status reason = Status::numerical_error;  // why it stopped, if it did not converge
@@ -84,8 +95,11 @@ struct FactoredStart {
 
 // The balanced closed form, class by class.
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor);
-// A given point, by its singular value decomposition.
-FactoredStart start_from(const Point& point);
+// A given point, by its singular value decomposition. Singular values below floor times the largest
+// are raised to that.
+FactoredStart start_from(const Point& point, double floor);
+// Where options ask to start, by default the balanced closed form.
+FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
 
 Iterate solve_factored(const BlockLoss& loss, const FactoredStart& start,
                        const SolveOptions& options, Monitor& monitor);

@@ -1,0 +1,22 @@
+// Wall time spent in a scope.
+#pragma once
+
+#include <chrono>
+
+namespace ufm {
+
+// Adds the time from its construction to its destruction to a total.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total), start_(Clock::now()) {}
+  ~Stopwatch() { total_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double& total_;
+  Clock::time_point start_;
+};
+
+}  // namespace ufm

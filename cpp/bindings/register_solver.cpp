@@ -87,27 +87,6 @@ py::array_t<Index> cluster_of(const CoreSolution& solution) {
   return py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
 }
 
-Problem reduced_problem(const Vector& count, const Vector& loss_weight, const Vector& multiplicity,
-                        double lambda_z, double lambda_b) {
-  Problem problem;
-  problem.count = count;
-  problem.loss_weight = loss_weight;
-  problem.multiplicity = multiplicity;
-  problem.scale = Vector::Ones(count.size());
-  problem.offset = Vector::Zero(count.size());
-  problem.lambda_z = lambda_z;
-  problem.lambda_b = lambda_b;
-  validate(problem);
-  return problem;
-}
-
-Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
-                            const Vector& multiplicity, double lambda_z, double lambda_b,
-                            const Matrix& m, const Vector& scaled_bias) {
-  return between_rank(reduced_problem(count, loss_weight, multiplicity, lambda_z, lambda_b),
-                      {m, scaled_bias});
-}
-
 bool enough_distinct(const Vector& counts, const Vector& class_weights, Index limit) {
   return has_distinct(counts.data(), class_weights.size() ? class_weights.data() : nullptr,
                       counts.size(), limit);
@@ -181,9 +160,6 @@ void register_solver(py::module_& module) {
              py::arg("smoothing"), py::arg("tol"), py::arg("method"), py::arg("max_iterations"),
              py::arg("time_limit"), py::arg("start_m"), py::arg("start_bias"),
              py::arg("start_threshold_ratio"), py::arg("progress"));
-  module.def("between_rank", &rank_between_clusters, py::arg("count"), py::arg("loss_weight"),
-             py::arg("multiplicity"), py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"),
-             py::arg("scaled_bias"), py::call_guard<py::gil_scoped_release>());
   module.def("has_distinct", &enough_distinct, py::arg("counts"), py::arg("class_weights"),
              py::arg("limit"), py::call_guard<py::gil_scoped_release>());
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),

@@ -7,6 +7,7 @@ namespace ufm::python {
 
 void register_batch(pybind11::module_& module);
 void register_lapack(pybind11::module_& module);
+void register_losses(pybind11::module_& module);
 void register_primitives(pybind11::module_& module);
 void register_solver(pybind11::module_& module);
 

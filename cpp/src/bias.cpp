@@ -94,6 +94,18 @@ class BiasModel final : public SmoothModel {
   Vector diagonal_;
 };
 
+// Large offsets leave a bias of zero where the loss is flat to rounding. The bias that cancels them
+// is taken instead where that is the better start.
+Vector better_start(BiasModel& model, const Problem& problem, const Vector& bias) {
+  if ((problem.offset.array() == problem.offset[0]).all()) {
+    return bias;
+  }
+  Vector cancelling =
+      -problem.offset.cwiseProduct(problem.multiplicity.cwiseSqrt()).cwiseQuotient(problem.scale);
+  BiasPenalty(problem).centre(cancelling);
+  return model.trial_value(cancelling) < model.trial_value(bias) ? cancelling : bias;
+}
+
 }  // namespace
 
 void minimise_bias(const BlockLoss& loss, const Matrix& m, Vector& bias, LossState& state,
@@ -103,6 +115,7 @@ void minimise_bias(const BlockLoss& loss, const Matrix& m, Vector& bias, LossSta
     return;
   }
   BiasModel model(loss, m, relative_accuracy);
+  bias = better_start(model, loss.problem(), bias);
   TrustRegionOptions options;
   options.max_iterations = 60;
   trust_region(model, bias, options, monitor);

@@ -59,8 +59,8 @@ double offset_term(const Problem& problem, const LossState& state, Index i) {
 // What the bias costs the dual value. The dual point can be used as it is, or with a little
 // probability moved so that its bias equation holds exactly, which is the only way when lambda_b is
 // zero and the better one when it is tiny. What is moved is charged with the most it can change:
-// the entropy by the largest |log p| of a double for each unit of probability, and the norm of the
-// gradient, hence the scale of a feasible point.
+// the entropy by the largest |log p| of a double and the offsets by their range for each unit of
+// probability, and the norm of the gradient, hence the scale of a feasible point.
 double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_gradient, double s,
                  double entropy) {
   const Vector imbalance = s * bias_gradient + problem.lambda_b * bias;
@@ -68,8 +68,9 @@ double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_
       (imbalance.array().abs() * problem.multiplicity.array().sqrt() / problem.scale.array()).sum();
   const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
                              (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
+  const double price = 750.0 + problem.offset.maxCoeff() - problem.offset.minCoeff();
   const double repaired =
-      0.5 * problem.lambda_b * bias.squaredNorm() + 750.0 * moved + norm_change * std::abs(entropy);
+      0.5 * problem.lambda_b * bias.squaredNorm() + price * moved + norm_change * std::abs(entropy);
   if (problem.lambda_b == 0.0) {
     return repaired;
   }

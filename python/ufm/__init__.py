@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
+    from ufm import losses
+    from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
         sample_scales,
     )
     from ufm.theory.seli import SeliLimit, seli
+    from ufm.theory._layer_peeled import LayerPeeledSolution
+    from ufm.theory.balanced import balanced_solution
+    from ufm.theory.layer_peeled import layer_peeled
     from ufm.theory.thresholds import Thresholds, thresholds
     from ufm.theory.two_clusters import (
         CriticalRatios,
@@ -47,6 +52,8 @@ _HOMES = {
     "Batch": "ufm.batch",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
+    "Loss": "ufm._loss",
+    "losses": "ufm.losses",
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
@@ -75,6 +82,8 @@ _HOMES = {
     "imbalance_limit": "ufm.theory.two_clusters",
     "TwoClusterThresholds": "ufm.theory.two_clusters",
     "two_cluster_thresholds": "ufm.theory.two_clusters",
+    "layer_peeled": "ufm.theory.layer_peeled",
+    "LayerPeeledSolution": "ufm.theory._layer_peeled",
     "thresholds": "ufm.theory.thresholds",
     "Thresholds": "ufm.theory.thresholds",
 }
@@ -93,6 +102,8 @@ __all__ = [
     "LargeSampleLimit",
     "SampleScales",
     "SeliLimit",
+    "LayerPeeledSolution",
+    "Loss",
     "Solution",
     "Status",
     "Thresholds",
@@ -111,6 +122,8 @@ __all__ = [
     "prediction_cosines",
     "sample_scales",
     "seli",
+    "layer_peeled",
+    "losses",
     "solve",
     "solve_many",
     "svt",
@@ -123,7 +136,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ufm' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    module = import_module(home)
+    value = module if home == f"ufm.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

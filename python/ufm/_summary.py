@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ufm._loss import PLAIN
+
 if TYPE_CHECKING:
     from ufm.clusters import Cluster
     from ufm.solution import Solution
@@ -19,6 +21,7 @@ def summary(solution: Solution) -> str:
         f"{solution.num_clusters} clusters, N = {solution.counts.sum():.10g}",
         f"  lambda_z       {solution.lambda_z:.10g}",
         f"  lambda_b       {solution.lambda_b:.10g}",
+        *_loss_line(solution),
         f"  status         {solution.status.name} ({solution.status.value})",
         f"  objective      {solution.objective:.12g}",
         f"  dual objective {solution.dual_objective:.12g}",
@@ -39,6 +42,11 @@ def summary(solution: Solution) -> str:
             lines.append(f"  {'...':>12}  ({len(clusters) - len(shown)} more clusters)")
         lines.append(_row(cluster, solution.lambda_z))
     return "\n".join(lines)
+
+
+def _loss_line(solution: Solution) -> list[str]:
+    text = solution.loss.describe()
+    return [] if text == PLAIN.describe() else [f"  loss           {text}"]
 
 
 def _row(cluster: Cluster, lambda_z: float) -> str:

@@ -48,7 +48,8 @@ def solve_many(
     """Solve many independent problems at once, each as :func:`ufm.solve` would.
 
     The problems are shared among threads, outside Python's global lock. Those with one or two
-    different counts take a few microseconds each.
+    different counts take a few microseconds each. The loss is plain or weighted cross-entropy; for
+    the others of :mod:`ufm.losses` call :func:`ufm.solve`.
 
     Parameters
     ----------

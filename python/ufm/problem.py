@@ -56,6 +56,19 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     return array
 
 
+def check_vector(name: str, values: ArrayLike, *, positive: bool) -> FloatArray:
+    """A vector of finite numbers with at least one entry."""
+    array = _vector(name, values)
+    if array.size == 0:
+        raise ValueError(f"{name} must have one entry per class, got an empty array")
+    if positive:
+        _require_positive(name, array)
+    elif not np.isfinite(array).all():
+        index = int(np.argmin(np.isfinite(array)))
+        raise ValueError(f"{name} must be finite, got {array[index]} at index {index}")
+    return array
+
+
 def check_class_weights(class_weights: ArrayLike | None, num_classes: int) -> FloatArray | None:
     """Loss weights per class of shape (K,), or None."""
     if class_weights is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 import math
 import operator
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +14,8 @@ from numpy.typing import NDArray
 
 from ufm import _core
 from ufm._between import Between
+from ufm._loss import PLAIN, Loss
+from ufm._memory import free_memory
 from ufm.clusters import Blocks, Cluster, IntArray
 from ufm.problem import FloatArray, check_limit, check_positive
 
@@ -61,6 +62,8 @@ class Solution:
         Nodes of the continuum reduction that was accepted, 0 where none was used.
     known_rank : int or None
         The rank where the method tells it at no cost.
+    loss : Loss
+        What the cross-entropy was taken of; Z and b are before its scales and offsets.
     cluster_of : ndarray of shape (K,)
         Cluster of each class; clusters are in order of falling count.
     """
@@ -88,6 +91,7 @@ class Solution:
     num_nodes: int = 0
     known_rank: int | None = None
     certificate_seconds: float = math.nan
+    loss: Loss = PLAIN
 
     # ------------------------------------------------------------------ verdicts
 
@@ -103,7 +107,7 @@ class Solution:
 
     @property
     def num_clusters(self) -> int:
-        """Number of groups of classes with equal counts and weights."""
+        """Number of groups of classes with equal counts, weights, scales and offsets."""
         return int(self.cluster_count.size)
 
     @cached_property
@@ -178,6 +182,7 @@ class Solution:
         bias = self.scaled_bias / np.sqrt(self.multiplicity)
         weights = (self.cluster_loss_weight * self.counts.sum() / self.cluster_count).tolist()
         thresholds = self.cluster_loss_weight / np.sqrt(self.cluster_count)
+        thresholds *= self.loss.threshold_factors(self.representatives)
         order = np.argsort(self.cluster_of, kind="stable")
         members = np.split(order, np.cumsum(self.multiplicity).astype(np.int64)[:-1])
         result = []
@@ -272,10 +277,14 @@ class Solution:
     # ------------------------------------------------------------------ text
 
     def __repr__(self) -> str:
+        adjusted = (
+            "" if self.loss.is_weighted_cross_entropy else f"loss with {self.loss.describe()}, "
+        )
         return (
             f"<ufm.Solution {self.status.name}: K={self.num_classes} in {self.num_clusters} "
-            f"clusters, objective {self.objective:.8g}, relative gap {self.relative_gap:.1e} "
-            f"(tol {self.tol:.0e}), {self.method}, {self.seconds:.3g} s>"
+            f"clusters, {adjusted}objective {self.objective:.8g}, "
+            f"relative gap {self.relative_gap:.1e} (tol {self.tol:.0e}), {self.method}, "
+            f"{self.seconds:.3g} s>"
         )
 
     def summary(self) -> str:
@@ -291,6 +300,7 @@ class Solution:
             "clusters": self.num_clusters,
             "lambda_z": self.lambda_z,
             "lambda_b": self.lambda_b,
+            "loss": self.loss.describe(),
             "objective": self.objective,
             "dual_objective": self.dual_objective,
             "relative_gap": self.relative_gap,
@@ -311,6 +321,12 @@ class Solution:
         collapsed: BoolArray = (self.multiplicity > 1) & (self.amplitudes == 0)
         return collapsed
 
+    @cached_property
+    def representatives(self) -> IntArray:
+        """A class of each cluster, shape (C,)."""
+        representatives: IntArray = np.unique(self.cluster_of, return_index=True)[1]
+        return representatives
+
     @property
     def _row_scale(self) -> FloatArray:
         return np.sqrt(self.multiplicity)
@@ -329,7 +345,7 @@ class Solution:
 
     def _require_memory(self, what: str, size: int) -> None:
         needed = 8 * size * size
-        if needed > _free_memory():
+        if needed > free_memory():
             raise MemoryError(
                 f"{what} needs {size} x {size} entries, {needed / 2**30:.1f} GiB, more than is "
                 "free; use column(k), entry(j, k) or clusters instead"
@@ -351,16 +367,15 @@ class Solution:
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
         self._require_memory("rank", self.num_clusters)
-        return int(
-            _core.between_rank(
-                self.cluster_count,
-                self.cluster_loss_weight,
-                self.multiplicity,
-                self.lambda_z,
-                self.lambda_b,
-                self.between.dense(),
-                self.scaled_bias,
-            )
+        return _core.between_rank(
+            self.cluster_count,
+            self.cluster_loss_weight,
+            self.multiplicity,
+            **self.loss.cluster_arguments(self.representatives),
+            lambda_z=self.lambda_z,
+            lambda_b=self.lambda_b,
+            m=self.between.dense(),
+            scaled_bias=self.scaled_bias,
         )
 
     def _class_index(self, name: str, index: int) -> int:
@@ -392,18 +407,3 @@ class Solution:
                 f"got {lambda_w:.6g} * {lambda_h:.6g}"
             )
         return lambda_w, lambda_h
-
-
-def _free_memory() -> float:
-    """Bytes of memory that can be had, infinity where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return 1024.0 * float(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        return float(os.sysconf("SC_AVPHYS_PAGES")) * float(os.sysconf("SC_PAGE_SIZE"))
-    except (AttributeError, ValueError, OSError):
-        return math.inf

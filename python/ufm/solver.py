@@ -13,10 +13,11 @@ from numpy.typing import ArrayLike
 from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
+from ufm._loss import Loss, check_loss
+from ufm.clusters import IntArray
 from ufm.problem import (
     FloatArray,
     check_choice,
-    check_class_weights,
     check_counts,
     check_lambda_b,
     check_limit,
@@ -35,21 +36,54 @@ _NO_MATRIX: FloatArray = np.empty((0, 0))
 _WORTH_THREADS = 400
 
 
-def _is_too_small_for_threads(counts: FloatArray, weights: FloatArray, method: str) -> bool:
-    by_nodes = method in ("auto", "continuum")
+def _is_too_small_for_threads(
+    counts: FloatArray, weights: FloatArray, method: str, loss: Loss
+) -> bool:
+    by_nodes = method in ("auto", "continuum") and loss.is_weighted_cross_entropy
     limit = _core.dense_limit + 1 if by_nodes else _WORTH_THREADS
-    return not _core.has_distinct(counts, weights, limit)
+    return not _has_distinct(counts, weights, loss, limit)
+
+
+def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
+    if not (loss.has_scales or loss.has_offsets):
+        return _core.has_distinct(counts, weights, limit)
+    return counts.size >= limit and _group(counts, weights, loss)[1].size >= limit
+
+
+def _group(counts: FloatArray, weights: FloatArray, loss: Loss) -> tuple[IntArray, FloatArray]:
+    """Cluster of each class and count of each cluster, in the order of the core."""
+    if not (loss.has_scales or loss.has_offsets):
+        return _core.group(counts, weights)[:2]
+    shape = loss.core_arguments()
+    keys = [counts, weights, shape["scale"], shape["offset"]]
+    falling = -np.stack([key for key in keys if key.size])
+    alike, cluster_of = np.unique(falling, axis=1, return_inverse=True)
+    return cluster_of.reshape(-1), -alike[0]
+
+
+def check_continuum(method: str, loss: Loss) -> None:
+    """Refuse the continuum method for losses that it does not know."""
+    if method == "continuum" and not loss.is_weighted_cross_entropy:
+        raise ValueError(
+            "method 'continuum' knows plain and weighted cross-entropy only, "
+            f"got loss = {loss!r}; use 'auto', 'factored' or 'proximal'"
+        )
 
 
 def _starting_point(
-    start: Solution | None, counts: FloatArray, weights: FloatArray | None
+    start: Solution | None, counts: FloatArray, weights: FloatArray, loss: Loss
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """M, scaled bias and threshold ratios of a solution, M carried over to these counts."""
     if start is None:
         return _NO_MATRIX, _EMPTY, _EMPTY
     if not isinstance(start, Solution):
         raise TypeError(f"start must be a Solution or None, got {start!r:.80}")
-    cluster_of, count, _, _ = _core.group(counts, _EMPTY if weights is None else weights)
+    if not start.loss.has_same_shape(loss):
+        raise ValueError(
+            "start must have the same smoothing, scales and offsets: it has "
+            f"{start.loss.describe()}, the problem has {loss.describe()}"
+        )
+    cluster_of, count = _group(counts, weights, loss)
     if not np.array_equal(cluster_of, start.cluster_of):
         raise ValueError(
             f"start must group the classes into the same clusters: it has {start.num_classes} "
@@ -59,8 +93,9 @@ def _starting_point(
     if count.size > _core.dense_limit:
         return _NO_MATRIX, _EMPTY, _EMPTY  # solved by the nodes of the counts, which need no start
     same_z = start.between.dense() * np.sqrt(count / start.cluster_count)  # M = Z D^(1/2)
+    shape = start.loss.cluster_arguments(start.representatives)
     ratio = start.lambda_z * np.sqrt(start.cluster_count) / start.cluster_loss_weight
-    return same_z, start.scaled_bias, ratio
+    return same_z, start.scaled_bias, ratio / shape["scale"] + shape["smoothing"]
 
 
 def solve(
@@ -71,6 +106,7 @@ def solve(
     tol: float = 1e-6,
     method: str = "auto",
     class_weights: ArrayLike | None = None,
+    loss: Loss | None = None,
     max_iterations: int | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
@@ -84,8 +120,8 @@ def solve(
         sum_k pi_k CE(z_k + b, e_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2
 
     with D = diag(counts), N = sum(counts), pi_k = class_weights[k] * counts[k] / N and z_k the
-    k-th **column** of Z. Classes that are alike are grouped exactly first, so that the cost
-    depends on the number of different counts, not on K.
+    k-th **column** of Z; `loss` puts another loss in the place of CE. Classes that are alike are
+    grouped exactly first, so that the cost depends on the number of different counts, not on K.
 
     Parameters
     ----------
@@ -105,8 +141,13 @@ def solve(
         "factored" to finish where that does not reach `tol`; "proximal" is accelerated proximal
         gradient with singular-value thresholding; "auto" is "continuum" from 128 different counts
         on and "factored" below, and solves one equation in one unknown where there are two.
+        With a `loss` beyond class weights "auto" is "factored" and "continuum" is refused.
     class_weights : array_like of shape (K,), optional
         Loss weight per class, used as given (not normalised).
+    loss : Loss, optional
+        Smoothed labels, scaled and shifted logits (:mod:`ufm.losses`); plain cross-entropy by
+        default. Z and b are before scales and offsets. Classes are alike if their scales and
+        offsets are equal too. An unregularised bias (`lambda_b` = 0) is the one of least norm.
     max_iterations : int, optional
         Limit on the iterations; the default depends on the method.
     threads : int, optional
@@ -116,9 +157,10 @@ def solve(
         Seconds after which the best iterate so far is certified and returned.
     start : Solution, optional
         The solution for a lambda or counts near by, to start from; it must group the classes into
-        the same clusters. "proximal" then takes 20 to 80 % of its iterations; "factored" hardly
-        gains, since its own start is as good, and methods that do not iterate over the
-        whole problem have no use for it. The result is certified like any other.
+        the same clusters and have the same smoothing, scales and offsets. "proximal" then takes 20
+        to 80 % of its iterations; "factored" hardly gains, since its own start is as good, and
+        methods that do not iterate over the whole problem have no use for it. The result is
+        certified like any other.
     progress : callable, optional
         Called as ``progress(iteration, objective, relative_gap)`` at most ten times a second,
         with a NaN gap where none was computed. A true return value ends the solve with status
@@ -149,23 +191,24 @@ def solve(
     ('CONVERGED', 5)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts.size)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
     method = check_choice("method", method, METHODS)
+    check_continuum(method, loss)
     limit = check_limit("max_iterations", max_iterations)
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
-    nearby = _starting_point(start, counts, weights)
+    core_weights = _EMPTY if weights is None else weights
+    nearby = _starting_point(start, counts, core_weights, loss)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
 
     began = time.perf_counter()
-    core_weights = _EMPTY if weights is None else weights
-    if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
+    if _has_distinct(counts, core_weights, loss, _core.lapack_crossover):
         ensure_lapack()
-        if threads is None and _is_too_small_for_threads(counts, core_weights, method):
+        if threads is None and _is_too_small_for_threads(counts, core_weights, method, loss):
             threads = 1
     with limited_threads(threads):
         core = _core.solve(
@@ -173,9 +216,7 @@ def solve(
             core_weights,
             lambda_z,
             lambda_b,
-            scale=_EMPTY,
-            offset=_EMPTY,
-            smoothing=0.0,
+            **loss.core_arguments(),
             tol=tol,
             method=method,
             max_iterations=limit or 0,
@@ -210,4 +251,5 @@ def solve(
         num_nodes=core.num_nodes,
         known_rank=core.rank if core.rank >= 0 else None,
         certificate_seconds=core.certificate_seconds,
+        loss=loss,
     )

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike
 
 from ufm import _core
 from ufm._linalg import ensure_lapack
-from ufm.problem import check_class_weights, check_counts, check_lambda_b
+from ufm._loss import PLAIN, Loss, check_loss
+from ufm.problem import check_counts, check_lambda_b
 
 
 @dataclass(frozen=True)
 class ClusterThreshold:
-    """Collapse threshold of the classes with one count and weight.
+    """Collapse threshold of the classes with one count, weight, scale and offset.
 
     ``collapse`` is the lambda_z at and above which they share one mean prediction, NaN for a
     single class.
@@ -26,6 +27,8 @@ class ClusterThreshold:
     class_weight: float
     multiplicity: int
     collapse: float
+    scale: float = 1.0
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,22 @@ class Thresholds:
         The weight of the bias penalty that lambda_max holds for.
     num_samples : float
         N.
+    loss : Loss
+        What the cross-entropy is taken of.
     """
 
     clusters: list[ClusterThreshold]
     lambda_max: float
     lambda_b: float
     num_samples: float
+    loss: Loss = PLAIN
 
     def summary(self) -> str:
         """The thresholds as a few lines of text."""
+        text = self.loss.describe()
         lines = [
             f"Z = 0 for lambda_z >= {self.lambda_max:.8g} (lambda_b = {self.lambda_b:.8g})",
+            *([] if text == PLAIN.describe() else [f"loss: {text}"]),
             f"{'count':>12} {'classes':>8} {'merge at lambda_z':>18}",
         ]
         for cluster in self.clusters:
@@ -70,19 +78,25 @@ class Thresholds:
             "lambda_max": self.lambda_max,
             "lambda_b": self.lambda_b,
             "num_samples": self.num_samples,
+            "loss": self.loss.describe(),
             "clusters": clusters,
         }
 
 
 def thresholds(
-    counts: ArrayLike, lambda_b: float, class_weights: ArrayLike | None = None
+    counts: ArrayLike,
+    lambda_b: float,
+    class_weights: ArrayLike | None = None,
+    *,
+    loss: Loss | None = None,
 ) -> Thresholds:
     """Thresholds in lambda_z of every cluster, and of the zero solution.
 
     The classes of a cluster with at least two members and count n collapse to one mean prediction
-    if and only if lambda_z >= w sqrt(n) / N (Hong and Ling, arXiv 2309.09725; with class weight w,
-    derived). Z = 0 if and only if lambda_z >= ||(I - p 1^T) diag(pi / sqrt(n))||_2 with p the
-    prediction of the best bias alone.
+    if and only if lambda_z >= (1 - epsilon) w s sqrt(n) / N (Hong and Ling, arXiv 2309.09725; with
+    class weight w, scale s and label smoothing epsilon derived; offsets have no part in it).
+    Z = 0 if and only if lambda_z >= ||diag(s) (T - p 1^T) diag(pi / sqrt(n))||_2 with T the
+    targets (the identity without smoothing) and p the prediction of the best bias alone.
 
     Parameters
     ----------
@@ -92,6 +106,9 @@ def thresholds(
         Weight of the bias penalty; 0 for an unregularised bias, infinity for no bias.
     class_weights : array_like of shape (K,), optional
         Loss weight per class.
+    loss : Loss, optional
+        Smoothed labels, scaled and shifted logits (:mod:`ufm.losses`). For oversampling see
+        :func:`ufm.losses.oversample`.
 
     Returns
     -------
@@ -103,23 +120,30 @@ def thresholds(
         If an argument is not allowed.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts.size)
     lambda_b = check_lambda_b(lambda_b)
-    empty = np.empty(0)
-    core_weights = empty if weights is None else weights
-    if _core.has_distinct(counts, core_weights, _core.lapack_crossover):
-        ensure_lapack()
-    _, lambda_max = _core.zero_solution(counts, core_weights, lambda_b, empty, empty, 0.0)
-    keys = np.stack([-counts, -(np.ones_like(counts) if weights is None else weights)])
+    core_weights = np.empty(0) if weights is None else weights
+    ones = np.ones_like(counts)
+    scales = loss.scales if loss.has_scales and loss.scales is not None else ones
+    offsets = loss.offsets if loss.has_offsets and loss.offsets is not None else 0.0 * ones
+    keys = np.stack([-counts, -(ones if weights is None else weights), -scales, -offsets])
     values, sizes = np.unique(keys, axis=1, return_counts=True)
+    if sizes.size >= _core.lapack_crossover:
+        ensure_lapack()
+    _, lambda_max = _core.zero_solution(counts, core_weights, lambda_b, **loss.core_arguments())
     total = float(counts.sum())
+    kept = 1.0 - loss.smoothing
     clusters = [
         ClusterThreshold(
             count=float(-count),
             class_weight=float(-weight),
             multiplicity=int(size),
-            collapse=-float(weight) * math.sqrt(-count) / total if size > 1 else math.nan,
+            collapse=kept * float(weight * scale) * math.sqrt(-count) / total
+            if size > 1
+            else math.nan,
+            scale=float(-scale),
+            offset=float(-offset) + 0.0,
         )
-        for (count, weight), size in zip(values.T, sizes, strict=True)
+        for (count, weight, scale, offset), size in zip(values.T, sizes, strict=True)
     ]
-    return Thresholds(clusters, float(lambda_max), lambda_b, total)
+    return Thresholds(clusters, float(lambda_max), lambda_b, total, loss)

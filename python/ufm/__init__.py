@@ -13,6 +13,7 @@ from ufm._version import __version__
 
 if TYPE_CHECKING:
     from ufm.batch import Batch, solve_many
+    from ufm.planning.sweep import sweep
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
@@ -25,6 +26,7 @@ _HOMES = {
     "Batch": "ufm.batch",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
+    "sweep": "ufm.planning.sweep",
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
@@ -43,6 +45,7 @@ __all__ = [
     "solve",
     "solve_many",
     "svt",
+    "sweep",
     "thresholds",
 ]
 

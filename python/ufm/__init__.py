@@ -13,6 +13,8 @@ from ufm._version import __version__
 
 if TYPE_CHECKING:
     from ufm.batch import Batch, solve_many
+    from ufm.planning.path import Path, RankEvent, path
+    from ufm.planning.phase import phase_diagram
     from ufm.planning.sweep import sweep
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
@@ -27,6 +29,10 @@ _HOMES = {
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
     "sweep": "ufm.planning.sweep",
+    "path": "ufm.planning.path",
+    "Path": "ufm.planning.path",
+    "RankEvent": "ufm.planning.path",
+    "phase_diagram": "ufm.planning.phase",
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
@@ -36,12 +42,16 @@ _HOMES = {
 
 __all__ = [
     "Batch",
+    "Path",
+    "RankEvent",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "path",
+    "phase_diagram",
     "solve",
     "solve_many",
     "svt",

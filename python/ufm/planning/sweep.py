@@ -129,6 +129,35 @@ def sweep(
     [9, 4, 0]
     """
     grid = make_grid(counts, lambda_z, relative_lambda_z, lambda_b, ratio, class_weights)
+    return run(
+        grid,
+        executor,
+        store=store,
+        tol=tol,
+        max_iterations=max_iterations,
+        per_cluster=per_cluster,
+        seconds=seconds,
+        threads=threads,
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+
+
+def run(
+    grid: Grid,
+    executor: Any,
+    *,
+    store: str | os.PathLike[str] | None,
+    tol: float,
+    max_iterations: int | None,
+    per_cluster: bool,
+    seconds: bool,
+    threads: int | None,
+    chunk_size: int | None,
+    progress: Report | bool | None,
+    finish: Callable[[xr.Dataset], xr.Dataset] | None = None,
+) -> xr.Dataset:
+    """Solve a grid, as :func:`sweep` does; ``finish`` may add to the dataset before it is kept."""
     threads = check_limit("threads", threads)
     pool = Pool(executor)
     options = Options(
@@ -141,13 +170,18 @@ def sweep(
     chunk_size = check_limit("chunk_size", chunk_size) or grid.chunk_size()
     shown = Progress(grid.size, progress)
     require_xarray()
-    identity = _identity(grid, options)
+    identity = _identity(grid, options) | {"kind": finish.__name__ if finish else "sweep"}
+
+    def dataset_of(arrays: Arrays) -> xr.Dataset:
+        dataset = build(grid, options, arrays, identity)
+        return dataset if finish is None else finish(dataset)
+
     if store is None:
         try:
             arrays = _solve(grid, options, pool, ranges(grid.size, chunk_size), None, shown)
         finally:
             shown.close()
-        return build(grid, options, arrays, identity)
+        return dataset_of(arrays)
     with Store(store, identity) as kept:
         dataset = kept.load()
         if dataset is not None:
@@ -159,7 +193,7 @@ def sweep(
             raise WorkersLostError(f"{error}; what was finished is in '{kept.partial}'") from error
         finally:
             shown.close()
-        dataset = build(grid, options, arrays, identity)
+        dataset = dataset_of(arrays)
         kept.finish(dataset)
     return dataset
 

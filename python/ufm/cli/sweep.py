@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 import numpy as np
@@ -42,25 +42,23 @@ class Values:
         return self.numbers if self.several else float(self.numbers[0])
 
 
-class Numbers(click.ParamType):
+class Numbers:
     """A number, a list ``a,b,c``, or ``start:stop:num`` (log-spaced; ``:lin`` at the end: even)."""
-
-    name = "VALUES"
 
     def __init__(self, *, relative: bool = False, zero: bool = False) -> None:
         self._relative = relative
         self._zero = zero
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Values:
+    def __call__(
+        self, context: click.Context, option: click.Parameter, text: str | None
+    ) -> Values | None:
         """Parse the text of an option."""
-        if isinstance(value, Values):
-            return value
+        if text is None:
+            return None
         try:
-            return self._parse(value.strip().lower())
+            return self._parse(text.strip().lower())
         except ValueError as error:
-            self.fail(f"{value!r:.80}: {error}", param, ctx)
+            raise click.BadParameter(f"{text!r:.80}: {error}", context, option) from None
 
     def _parse(self, text: str) -> Values:
         if ":" in text:
@@ -115,20 +113,23 @@ class Numbers(click.ParamType):
 )
 @click.option(
     "--lambda-z",
-    type=Numbers(relative=True),
+    metavar="VALUES",
+    callback=Numbers(relative=True),
     required=True,
     help="Weights of the nuclear norm: a list, or START:STOP:NUM (log-spaced; START:STOP:NUM:lin "
     "evenly). With x (0.1x:3x:50) in units of sqrt(smallest count) / N.",
 )
 @click.option(
     "--lambda-b",
-    type=Numbers(zero=True),
+    metavar="VALUES",
+    callback=Numbers(zero=True),
     required=True,
     help="Weights of the bias penalty, in the same way; inf: no bias.",
 )
 @click.option(
     "--ratio",
-    type=Numbers(),
+    metavar="VALUES",
+    callback=Numbers(),
     help="Ratios of largest to smallest count that the counts are brought to, smallest kept.",
 )
 @click.option(
@@ -212,7 +213,7 @@ def _executor(workers: int | None, scheduler: str | None) -> Iterator[Any]:
             raise
         raise ImportError('--scheduler needs dask: pip install "ufm[dask]"') from None
     try:
-        client = Client(scheduler, timeout=10)
+        client = cast(Any, Client)(scheduler, timeout=10)
     except (OSError, TimeoutError, ValueError) as error:
         raise ValueError(f"no dask scheduler answers at '{scheduler}': {error}") from None
     with client:

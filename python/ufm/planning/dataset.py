@@ -63,7 +63,7 @@ def build(grid: Grid, options: Options, arrays: Arrays, identity: Mapping[str, s
         if name == "status":
             attributes["flag_values"] = np.arange(len(_STATUSES), dtype=np.int8)
             attributes["flag_meanings"] = " ".join(status.name for status in _STATUSES)
-        data[name] = ((*dims, *tail), values.reshape(*shape, *values.shape[1:]), attributes)
+        data[name] = ((*dims, *tail), values.reshape((*shape, *values.shape[1:])), attributes)
     if options.per_cluster and grid.cluster_of is not None:
         data["collapse_threshold"] = _collapse_thresholds(grid, grid.cluster_of)
     attributes = {

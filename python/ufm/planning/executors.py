@@ -71,11 +71,12 @@ class Pool:
     def open(self) -> Executor:
         """The executor, made anew where the last one broke."""
         if self.executor is None and self._make is not None:
-            self.executor = self._make()
-            if not isinstance(self.executor, Executor):
+            made = self._make()
+            if not isinstance(made, Executor):
                 raise TypeError(
-                    f"executor made {self.executor!r:.80}, which is no concurrent.futures.Executor"
+                    f"executor made {made!r:.80}, which is no concurrent.futures.Executor"
                 )
+            self.executor = made
         if self.executor is None:
             raise RuntimeError("this process has no executor")
         return self.executor

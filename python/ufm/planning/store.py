@@ -134,7 +134,8 @@ class Store:
         path = self._chunk_path(index)
         start, stop = self._ranges[index]
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here, since numpy leaves a damaged file open.
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             if arrays.pop("range").tolist() != [start, stop]:
                 raise ValueError("it holds other problems")

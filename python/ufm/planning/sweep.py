@@ -89,7 +89,8 @@ def sweep(
         Problems that are solved and kept together, by default about two seconds of work. It does
         not change the result. A store keeps the size that it was begun with.
     progress : callable or bool, optional
-        Called with the numbers of solved and of all problems. By default a line on stderr, if
+        Called with the numbers of finished and of all problems; first with what the store held,
+        if anything. By default a line on stderr, if
         that is a terminal.
 
     Returns
@@ -241,13 +242,15 @@ def _solve(
         place(index, arrays)
         progress.update(chunks[index][1] - chunks[index][0])
 
-    missing = []
+    missing, found = [], 0
     for index, (start, stop) in enumerate(chunks):
         arrays = None if store is None else store.read_chunk(index)
         if arrays is None:
             missing.append(index)
         else:
             place(index, arrays)
-            progress.update(stop - start, from_store=True)
+            found += stop - start
+    if found:
+        progress.update(found, from_store=True)
     run_chunks(missing, lambda index: grid.chunk(*chunks[index], options), pool, keep)
     return whole

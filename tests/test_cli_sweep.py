@@ -11,10 +11,11 @@ import ufm
 
 pytest.importorskip("click")
 pytest.importorskip("rich")
-xr = pytest.importorskip("xarray")
 pytest.importorskip("netCDF4")
 
 from ufm.cli import main
+
+xr = pytest.importorskip("xarray")
 
 GOOD = {"--counts": "500x5,100x5", "--lambda-z": "1e-3:1e-2:5", "--lambda-b": "0.02"}
 

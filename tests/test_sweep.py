@@ -211,6 +211,17 @@ def test_nothing_is_shown_to_a_pipe(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+def test_planning_is_imported_without_the_extras(run_python):
+    done = run_python("""
+import sys
+from ufm import path, phase_diagram, sweep
+path([5, 5, 1, 1], lambda_b=0.1, num=5)
+print({"xarray", "matplotlib", "dask", "distributed", "click", "torch"} & set(sys.modules))
+""")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "set()"
+
+
 def test_missing_extra_is_named(run_python):
     script = """
 import sys

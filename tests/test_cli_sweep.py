@@ -14,6 +14,7 @@ pytest.importorskip("rich")
 pytest.importorskip("netCDF4")
 
 from ufm.cli import main
+from ufm.planning.executors import WorkersLostError
 
 xr = pytest.importorskip("xarray")
 
@@ -104,3 +105,12 @@ def test_on_a_dask_cluster(capsys, tmp_path):
     ) as cluster:  # fmt: skip
         assert main([*arguments(scheduler=cluster.scheduler_address), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["converged"] == 5
+
+
+def test_workers_that_die_are_one_line(capsys, monkeypatch):
+    def die(*_, **__):
+        raise WorkersLostError("workers died 4 times")
+
+    monkeypatch.setattr("ufm.planning.sweep.run_chunks", die)
+    assert main(arguments()) == 2
+    assert capsys.readouterr().err == "ufm: workers died 4 times\n"

@@ -178,7 +178,7 @@ def sweep(
             raise click.UsageError("--plot draws sweeps over one or two parameters")
     name = "relative_lambda_z" if lambda_z.relative else "lambda_z"
     begin = time.perf_counter()
-    with _executor(workers, scheduler) as executor, _bar() as report:
+    with _worker_deaths(), _executor(workers, scheduler) as executor, _bar() as report:
         dataset = ufm.sweep(
             counts,
             **{name: lambda_z.argument},
@@ -199,6 +199,17 @@ def sweep(
     else:
         _print(dataset, converged, taken, out, plot)
     return 0 if converged == total else 1
+
+
+@contextmanager
+def _worker_deaths() -> Iterator[None]:
+    """One line instead of a traceback when workers die again and again."""
+    from ufm.planning.executors import WorkersLostError
+
+    try:
+        yield
+    except WorkersLostError as error:
+        raise click.ClickException(str(error)) from None
 
 
 @contextmanager

@@ -157,16 +157,25 @@ def _label_regions(
             continue
         column = int(np.argmax(np.where(extent > 0.9 * extent.max(), 1 - abs(across - 0.5), 0)))
         middle = span[inside[column]].min() + extent[column] / 2
-        text = name if extent[column] > 0.13 else name.replace("\n", " ")
-        ax.text(
-            across[column],
-            middle,
-            text,
-            transform=ax.transAxes,
+        near = np.flatnonzero(abs(across - across[column]) < 0.13)
+        row = int(np.argmin(abs(span - middle)))
+        fits = extent[column] > 0.1 and inside[near, row].all()
+        if not fits:
+            # A strip too narrow for its name gets it from below, where there is most room: on the
+            # right, away from the name of the large region.
+            column = int(np.flatnonzero(extent > 0).max())
+            middle = span[inside[column]].mean()
+        ax.annotate(
+            name if extent[column] > 0.16 else name.replace("\n", " "),
+            (across[column], middle),
+            xycoords="axes fraction",
+            xytext=(0, 0) if fits else (-30, -52),
+            textcoords="offset points",
+            arrowprops=None if fits else {"arrowstyle": "-", "color": INK, "linewidth": 0.7},
             ha="center",
             va="center",
             fontsize=SMALL,
-            color=colour,
+            color=colour if fits else INK,
         )
 
 

@@ -115,6 +115,8 @@ def sweep(
 
     Notes
     -----
+    Write ``grid["rank"]`` and ``grid["count"]``: as attributes these names are xarray's methods.
+
     With a number of processes, a script needs the usual ``if __name__ == "__main__":``.
 
     Examples

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from ufm import losses
     from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
+    from ufm.planning.path import Path, RankEvent, path
+    from ufm.planning.phase import phase_diagram
+    from ufm.planning.sweep import sweep
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
@@ -54,6 +57,11 @@ _HOMES = {
     "Status": "ufm.solution",
     "Loss": "ufm._loss",
     "losses": "ufm.losses",
+    "sweep": "ufm.planning.sweep",
+    "path": "ufm.planning.path",
+    "Path": "ufm.planning.path",
+    "RankEvent": "ufm.planning.path",
+    "phase_diagram": "ufm.planning.phase",
     "svt": "ufm.primitives",
     "cross_entropy": "ufm.primitives",
     "balanced_solution": "ufm.theory.balanced",
@@ -104,6 +112,8 @@ __all__ = [
     "SeliLimit",
     "LayerPeeledSolution",
     "Loss",
+    "Path",
+    "RankEvent",
     "Solution",
     "Status",
     "Thresholds",
@@ -124,9 +134,12 @@ __all__ = [
     "seli",
     "layer_peeled",
     "losses",
+    "path",
+    "phase_diagram",
     "solve",
     "solve_many",
     "svt",
+    "sweep",
     "thresholds",
     "two_cluster_thresholds",
 ]

@@ -9,5 +9,14 @@ first call.
 from ufm.figures._canvas import check_path, save
 from ufm.figures._heatmap import heatmap, heatmaps
 from ufm.figures._path import collapse_path
+from ufm.figures._phase import phase_diagram, sweep
 
-__all__ = ["check_path", "collapse_path", "heatmap", "heatmaps", "save"]
+__all__ = [
+    "check_path",
+    "collapse_path",
+    "heatmap",
+    "heatmaps",
+    "phase_diagram",
+    "save",
+    "sweep",
+]

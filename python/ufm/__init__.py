@@ -13,6 +13,8 @@ from ufm._version import __version__
 
 if TYPE_CHECKING:
     from ufm.batch import Batch, solve_many
+    from ufm.planning.advice import Advice
+    from ufm.planning.advisor import advise
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
@@ -23,6 +25,8 @@ _HOMES = {
     "solve": "ufm.solver",
     "solve_many": "ufm.batch",
     "Batch": "ufm.batch",
+    "advise": "ufm.planning.advisor",
+    "Advice": "ufm.planning.advice",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
     "svt": "ufm.primitives",
@@ -33,11 +37,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "Advice",
     "Batch",
     "Solution",
     "Status",
     "Thresholds",
     "__version__",
+    "advise",
     "balanced_solution",
     "cross_entropy",
     "solve",

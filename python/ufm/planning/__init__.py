@@ -1,0 +1,1 @@
+"""Decisions about a training run: sweeps, advice and reports."""

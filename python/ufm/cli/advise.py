@@ -19,6 +19,7 @@ import ufm
 from ufm.cli import output, report
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.planning import _wording as wording
+from ufm.planning._options import options
 
 DONE, NOT_CONFIRMED = 0, 1
 
@@ -86,7 +87,7 @@ def _to_lambda_z(
     "[default: tied]",
 )
 @click.option(
-    "--tol", type=float, default=1e-6, help="Relative duality gap to reach.  [default: 1e-06]"
+    "--tol", type=float, default=1e-5, help="Relative duality gap to reach.  [default: 1e-05]"
 )
 @click.option("--threads", type=int, help="Threads to use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -145,8 +146,7 @@ def advise(
 def print_advice(console: Console, advice: ufm.Advice) -> None:
     """The verdict, a row for each size or range of sizes, and the ways out."""
     console.print(
-        f"{wording.classes(advice.counts.size)} of {len(advice.clusters)} different sizes, "
-        f"{wording.number(advice.num_samples)} samples",
+        f"{wording.sizes_line(advice)}, {wording.number(advice.num_samples)} samples",
         markup=False,
     )
     console.print(wording.penalties_line(advice), markup=False)
@@ -167,7 +167,7 @@ def print_advice(console: Console, advice: ufm.Advice) -> None:
 
 
 def _print_options(console: Console, advice: ufm.Advice) -> None:
-    found = wording.options(advice)
+    found = options(advice)
     if not found:
         return
     console.print(f"To keep classes apart (margin {advice.margin:.3g}), either:", markup=False)

@@ -118,18 +118,24 @@ STYLE = """
 :root { color-scheme: light; }
 body { margin: 0; background: #f4f4f2; color: #2b2b2b; line-height: 1.5;
   font-family: system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem; background: #fff; box-sizing: border-box; }
+main { max-width: 66rem; margin: 0 auto; padding: 2rem; background: #fff; box-sizing: border-box; }
 h1 { margin-top: 0; } h2 { margin-top: 2.2rem; border-bottom: 1px solid #ddd; }
 .verdict { font-size: 1.2rem; padding: 1rem; border-left: 6px solid; }
 .good { border-color: #2a7f4f; background: #edf7f1; }
+.warn { border-color: #b9801f; background: #fcf5e6; }
 .bad { border-color: #b3372f; background: #fbeeec; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-size: .93rem; }
 th, td { padding: .3rem .8rem; text-align: right; vertical-align: top;
-  border-bottom: 1px solid #e5e5e5;  font-variant-numeric: tabular-nums; }
-th { font-weight: 600; background: #f4f4f2; }
+  border-bottom: 1px solid #e5e5e5; white-space: nowrap;  font-variant-numeric: tabular-nums; }
+th { font-weight: 600; background: #f4f4f2; white-space: normal; }
 .facts td, .words td, .words th { text-align: left; }
-.facts td:first-child, .words td:first-child { font-weight: 600; white-space: nowrap; }
+.facts td, .words td { white-space: normal; }
+.words td:nth-child(2) { min-width: 18rem; }
+.words td:nth-child(3) { min-width: 11rem; }
+.words td:nth-child(4) { min-width: 7rem; }
+.checks td:first-child, .checks th:first-child { text-align: left; white-space: normal; }
+.facts td:first-child, .words td:first-child { font-weight: 600; }
 figure { margin: 1.5rem 0; } img { max-width: 100%; height: auto; }
 figcaption, .faint, footer { color: #666; font-size: .88rem; }
 dt { font-weight: 600; margin-top: .6rem; } dd { margin-left: 1.2rem; }
@@ -161,6 +167,6 @@ def verification(advice: Advice) -> str:
     return (
         "The thresholds are a theorem and the recommendations follow from them by formula. Each "
         "was then put to the test: the problem it leads to was solved numerically, and each solve "
-        "comes with a bound on how far from optimal it can be (relative gap)."
+        "comes with a bound on how far from optimal it can be (relative gap). "
         + wording.closing(advice)
     )

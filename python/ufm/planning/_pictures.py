@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from ufm.planning._wording import brief
 
 if TYPE_CHECKING:
     from ufm.planning.advice import Advice
@@ -115,11 +118,7 @@ def _finish(axes: Axes, counts: FloatArray, level: float, classes: float) -> Non
     axes.set_xlim(0, classes)
     axes.set_xlabel("classes, from the largest to the smallest")
     axes.set_ylabel("samples")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    if high / low >= 10:
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _short(value)))
+    _label(axes.yaxis, high / low)
     axes.legend(frameon=False, fontsize=8.5, loc="upper right")
 
 
@@ -148,11 +147,7 @@ def _index(advice: Advice) -> Figure:
     axes.set_ylim(0, 1.06)
     axes.set_xlabel("samples of the class")
     axes.set_ylabel("soft-collapse index")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
-    narrow = grid[-1] / grid[0] < 20
-    axes.xaxis.set_minor_formatter(
-        FuncFormatter(lambda value, _: _short(value)) if narrow else NullFormatter()
-    )
+    _label(axes.xaxis, grid[-1] / grid[0])
     axes.legend(frameon=False, fontsize=8.5)
     return figure
 
@@ -184,9 +179,8 @@ def _plan(advice: Advice) -> Figure | None:
     return figure
 
 
-def _short(value: float) -> str:
-    """A count in few characters."""
-    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 10 or (value >= unit and unit > 1e3):
-            return f"{value / unit:.3g}{suffix}"
-    return f"{value:.4g}"
+def _label(axis: Axis, ratio: float) -> None:
+    """Ticks of a logarithmic axis: powers of ten, and 2 and 5 between them where there is room."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < 2000 else (1.0,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: brief(value)))
+    axis.set_minor_formatter(NullFormatter())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,6 +22,16 @@ def number(value: float) -> str:
     if math.isfinite(value) and value == round(value) and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.4g}"
+
+
+def brief(value: float) -> str:
+    """A count in few characters: 500, 12,345, 28.8M."""
+    if value < 99_999.5:
+        return number(value)
+    for unit, suffix in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if value / unit < 999.5:
+            return f"{value / unit:.3g}{suffix}"
+    return f"{value:.3g}"
 
 
 def short(value: float | None) -> str:
@@ -62,7 +71,7 @@ class Range:
     def sizes(self) -> str:
         """Write "5" or "5 to 19"."""
         low, high = self.clusters[-1].count, self.clusters[0].count
-        return number(low) if low == high else f"{number(low)} to {number(high)}"
+        return number(low) if low == high else f"{brief(low)} to {brief(high)}"
 
     @property
     def num_classes(self) -> int:
@@ -176,106 +185,6 @@ def _beside(advice: Advice) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Option:
-    """One way out: what to do and what it costs."""
-
-    name: str
-    action: str
-    cost: str
-    check: str | None  # name of the check that confirms it
-
-
-def options(advice: Advice) -> list[Option]:
-    """The recommendations, each on its own sufficient."""
-    if not any(cluster.protected for cluster in advice.clusters):
-        return []
-    return [_smaller_lambda(advice), *_oversample(advice), *_weigh(advice)]
-
-
-def _smaller_lambda(advice: Advice) -> Option:
-    largest = advice.largest_lambda_z
-    factor = largest / advice.lambda_z
-    allowed = "no change needed" if factor >= 1 else f"{factor:.3g} times the present one"
-    action = f"lambda_z up to {largest:.4g}"
-    if advice.largest_weight_decay is not None:
-        action += (
-            f", such as weight_decay {advice.largest_weight_decay:.4g} with the feature_decay given"
-        )
-    return Option("Regularise less", action, allowed, "largest lambda_z")
-
-
-def _oversample(advice: Advice) -> list[Option]:
-    plan, name = advice.oversampling, "Oversample"
-    who = "every class" if advice.protect == "all" else "every class that shares its size"
-    if not plan.needed:
-        return [Option(name, "not needed", "none", "as given")]
-    if plan.feasible and plan.level is not None and plan.samples is not None:
-        assert plan.added is not None
-        raised = int((plan.samples > advice.counts).sum())
-        factors = [c.factor for c in advice.clusters if c.factor is not None and c.factor > 1]
-        action = (
-            f"repeat samples of {who} below {number(plan.level)} up to that number: "
-            f"{classes(raised)}, factors {span(factors)}"
-        )
-        more = plan.added / advice.num_samples
-        cost = f"{number(plan.added)} samples more (+{more:.2%})"
-        return [Option(name, action, cost, "oversampling")]
-    assert plan.best_samples is not None and plan.best_level is not None
-    action = (
-        f"impossible at this lambda_z: more samples lower all thresholds, and no factors serve "
-        f"beyond lambda_z = {plan.limit_lambda_z:.4g}. Raising {who} to "
-        f"{number(plan.best_level)} samples allows lambda_z = {plan.best_lambda_z:.4g}"
-    )
-    added = float((plan.best_samples - advice.counts).sum())
-    cost = (
-        f"{number(added)} samples more (+{added / advice.num_samples:.2%}), and a smaller lambda_z"
-    )
-    return [Option(name, action, cost, "best oversampling, with the lambda_z that it allows")]
-
-
-def _weigh(advice: Advice) -> list[Option]:
-    weights = advice.weights
-    if not weights.needed:
-        return [Option("Class weights", "not needed", "none", "as given")]
-    raised = [c for c in advice.clusters if c.plain_weight is not None and c.plain_weight > 1]
-    many = classes(sum(c.multiplicity for c in raised))
-    plain = Option(
-        "Class weights, plain",
-        f"weigh the loss of {many} by {span(c.plain_weight for c in raised)}, all others by 1; "
-        "divide the loss by the number of samples",
-        "no samples; the weighted classes count for more in the loss",
-        "class weights, plain",
-    )
-    name = "Class weights, normalised"
-    if weights.normalised is None:
-        return [
-            plain,
-            Option(
-                name,
-                "impossible at this lambda_z: what some classes gain others lose, and no weights "
-                f"serve beyond lambda_z = {weights.limit_lambda_z:.4g}",
-                "-",
-                None,
-            ),
-        ]
-    raised = [
-        c for c in advice.clusters if c.normalised_weight is not None and c.normalised_weight > 1
-    ]
-    many = classes(sum(c.multiplicity for c in raised))
-    return [
-        plain,
-        Option(
-            name,
-            f"weigh the loss of {many} by {span(c.normalised_weight for c in raised)}, all others "
-            "by 1; the loss is divided by the summed weights, as by "
-            "torch.nn.CrossEntropyLoss(weight=...)",
-            "no samples; the thresholds of all other classes fall",
-            "class weights, normalised",
-        ),
-    ]
-
-
 def confirmation(advice: Advice, name: str | None) -> str:
     """Write "confirmed, gap 1e-9", what went wrong, or "-" where nothing was solved."""
     for check in advice.checks:
@@ -283,6 +192,12 @@ def confirmation(advice: Advice, name: str | None) -> str:
             words = "confirmed" if check.confirmed else f"NOT confirmed ({check.status})"
             return f"{words}, gap {check.relative_gap:.1e}"
     return "-"
+
+
+def sizes_line(advice: Advice) -> str:
+    """How many classes of how many sizes."""
+    different = plural(len(advice.clusters), "size", "different sizes")
+    return f"{classes(advice.counts.size)} of {different}"
 
 
 def penalties_line(advice: Advice) -> str:
@@ -305,8 +220,6 @@ def names_of(advice: Advice, clusters: Iterable[ClusterAdvice]) -> str:
     more = f" and {number(len(found) - _NAMED)} more" if len(found) > _NAMED else ""
     return ", ".join(found[:_NAMED]) + more
 
-
-# ---------------------------------------------------------------------- plain text
 
 COLUMNS = (
     "samples",
@@ -332,29 +245,6 @@ def row(part: Range) -> list[str]:
     ]
 
 
-def text(advice: Advice) -> str:
-    """The advice as plain text, at most 100 characters wide."""
-    lines = [
-        f"{classes(advice.counts.size)} of {len(advice.clusters)} different sizes, "
-        f"{number(advice.num_samples)} samples",
-        penalties_line(advice),
-        f"classes of one size merge at or below {advice.merging_count:.4g} samples",
-        "",
-        *_wrapped(advice.verdict),
-        "",
-        *_table(advice),
-    ]
-    found = options(advice)
-    if found:
-        lines += ["", f"To keep classes apart (margin {advice.margin:.3g}), either:"]
-    for option in found:
-        lines += _wrapped(f"{option.name}: {option.action}.", "  - ", "    ")
-        told = confirmation(advice, option.check)
-        lines += _wrapped(f"cost: {option.cost}; {told}", "    ", "    ")
-    lines += ["", *_wrapped(closing(advice))]
-    return "\n".join(lines)
-
-
 def closing(advice: Advice) -> str:
     """How many solves stand behind the statements."""
     worst = max(check.relative_gap for check in advice.checks)
@@ -369,18 +259,3 @@ def closing(advice: Advice) -> str:
             "formula, not solved again."
         )
     return words
-
-
-def _table(advice: Advice) -> list[str]:
-    head = [column.split("\n") for column in COLUMNS]
-    rows = [[part[0] for part in head], [part[1] if len(part) > 1 else "" for part in head]]
-    rows += [row(part) for part in ranges(advice)]
-    widths = [max(len(cells[i]) for cells in rows) for i in range(len(COLUMNS))]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        for cells in rows
-    ]
-
-
-def _wrapped(words: str, first: str = "", other: str = "") -> list[str]:
-    return textwrap.wrap(words, 98, initial_indent=first, subsequent_indent=other)

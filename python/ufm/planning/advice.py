@@ -292,7 +292,7 @@ class Advice:
         )
 
     def __str__(self) -> str:
-        from ufm.planning._wording import text
+        from ufm.planning._text import text
 
         return text(self)
 

@@ -44,7 +44,7 @@ def advise(
     margin: float = 0.05,
     protect: str = "tied",
     names: Sequence[str] | None = None,
-    tol: float = 1e-6,
+    tol: float = 1e-5,
     cluster_checks: int | None = None,
     threads: int | None = None,
     progress: Callable[[int, int, str], Any] | None = None,
@@ -83,7 +83,8 @@ def advise(
     names : sequence of str, optional
         Names of the classes for the reports, K of them.
     tol : float
-        Relative duality gap of the solves.
+        Relative duality gap of the solves. Which classes merge does not hinge on it; the index of
+        classes alone in their size is the more accurate the smaller it is.
     cluster_checks : int, optional
         At most so many of the factors for single sizes (``factor_alone``) are confirmed by a solve,
         spread over the sizes; by default all with up to 128 different counts, 8 with up to 2000, 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ufm._version import __version__
 from ufm.planning import _page_text as prose
 from ufm.planning import _wording as wording
+from ufm.planning._options import options
 
 if TYPE_CHECKING:
     from ufm.planning.advice import Advice, ClusterAdvice
@@ -53,8 +54,10 @@ def _frame(body: str) -> str:
 def _mood(advice: Advice) -> str:
     if not advice.confirmed:
         return "verdict bad"
-    bad = bool(advice.merged.any()) or advice.lambda_z >= advice.lambda_max
-    return "verdict bad" if bad else "verdict good"
+    if advice.merged.any() or advice.lambda_z >= advice.lambda_max:
+        return "verdict bad"
+    close = any(cluster.ratio * (1 + advice.margin) > 1 for cluster in advice.clusters)
+    return "verdict warn" if close else "verdict good"
 
 
 # ---------------------------------------------------------------------- sections
@@ -63,7 +66,7 @@ def _mood(advice: Advice) -> str:
 def _asked(advice: Advice) -> list[str]:
     given, counts = advice.penalties, advice.counts
     rows = [
-        ("Classes", f"{wording.number(counts.size)} of {len(advice.clusters)} different sizes"),
+        ("Classes", wording.sizes_line(advice)),
         (
             "Samples",
             f"{wording.number(advice.num_samples)} in all, from {wording.number(counts.min())} to "
@@ -102,7 +105,7 @@ def _sizes(advice: Advice, drawn: dict[str, str]) -> list[str]:
 
 def _recommendations(advice: Advice, drawn: dict[str, str]) -> list[str]:
     parts = ["<h2>What prevents it</h2>"]
-    found = wording.options(advice)
+    found = options(advice)
     if not found:
         return [*parts, f"<p>{escape(prose.NOTHING_TIED)}</p>"]
     parts.append(f"<p>{escape(prose.OPTIONS)}</p>")
@@ -149,7 +152,7 @@ def _alone_row(cluster: ClusterAdvice) -> list[str]:
 
 def _checks(advice: Advice) -> list[str]:
     rows = [
-        (
+        [
             check.name,
             f"{check.lambda_z:.6g}",
             wording.number(check.num_samples),
@@ -157,7 +160,7 @@ def _checks(advice: Advice) -> list[str]:
             wording.short(check.soft_collapse),
             f"{check.relative_gap:.1e}",
             "yes" if check.confirmed else f"NO ({check.status})",
-        )
+        ]
         for check in advice.checks
     ]
     head = [
@@ -169,11 +172,20 @@ def _checks(advice: Advice) -> list[str]:
         "relative gap",
         "confirmed",
     ]
-    return [
+    joint = [row for row in rows if not row[0].endswith(" alone")]
+    single = [row for row in rows if row[0].endswith(" alone")]
+    parts = [
         "<h2>How this was verified</h2>",
         f"<p>{escape(prose.verification(advice))}</p>",
-        _table(head, rows),
+        _table(head, joint, "checks"),
     ]
+    if single:
+        many = wording.plural(len(single), "solve", "solves")
+        parts.append(
+            f"<details><summary>One size at a time: {many}</summary>"
+            f"{_table(head, single, 'checks')}</details>"
+        )
+    return parts
 
 
 def _glossary() -> str:

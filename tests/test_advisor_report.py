@@ -90,8 +90,10 @@ def test_page_is_well_formed_and_self_contained(case):
         assert check.name in page.text and f"{check.relative_gap:.1e}" in page.text
 
 
-def test_pictures_are_inside(case):
+@pytest.mark.parametrize("name", ["feasible", "infeasible", "nothing", "one", "many"])
+def test_pictures_are_inside(name):
     pytest.importorskip("matplotlib")
+    case = advice(**CASES[name])
     page = Page(case.html(pictures=True))
     prefix = "data:image/svg+xml;base64,"
     expected = 1 + (case.counts.size > 1) + case.oversampling.needed

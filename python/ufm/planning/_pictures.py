@@ -44,7 +44,8 @@ def _svg(figure: Figure) -> bytes:
 
 
 def _new() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=_SIZE, layout="constrained", facecolor="white")
+    figure = Figure(figsize=_SIZE, facecolor="white")
+    figure.subplots_adjust(left=0.085, right=0.985, bottom=0.15, top=0.965)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes

@@ -63,7 +63,9 @@ def test_bias_only_starts_at_the_second_threshold(k_a, stated):
 def test_everything_collapses_above_lambda_max():
     advice = ufm.advise(FIVE_FIVE, lambda_z=0.0075, lambda_b=LAMBDA_B)
     assert all(cluster.bias_only and cluster.merged for cluster in advice.clusters)
-    assert "Everything collapses" in advice.verdict
+    assert advice.everything_collapsed and "Everything collapses" in advice.verdict
+    assert advice.lambda_max == pytest.approx(numpy_oracle.lambda_max(FIVE_FIVE, LAMBDA_B))
+    assert not ufm.advise(FIVE_FIVE, lambda_z=0.0074, lambda_b=LAMBDA_B).everything_collapsed
 
 
 def test_nothing_to_do():

@@ -153,7 +153,7 @@ def print_advice(console: Console, advice: ufm.Advice) -> None:
     console.print(
         f"classes of one size merge at or below {advice.merging_count:.4g} samples\n", markup=False
     )
-    alarm = bool(advice.merged.any()) or advice.lambda_z >= advice.lambda_max
+    alarm = bool(advice.merged.any()) or advice.everything_collapsed
     console.print(Text(advice.verdict, style="bold red" if alarm else "green"))
     table = report._table(console)
     for column in wording.COLUMNS:

@@ -143,11 +143,11 @@ def verdict(advice: Advice) -> str:
     merged = [cluster for cluster in advice.clusters if cluster.merged]
     if size == 1:
         return "There is a single class: nothing can merge."
-    if advice.lambda_z >= advice.lambda_max:
+    if advice.everything_collapsed:
+        beyond = "" if advice.lambda_max is None else f" (beyond {advice.lambda_max:.4g})"
         return (
-            f"Everything collapses: lambda_z = {advice.lambda_z:.4g} is at least "
-            f"{advice.lambda_max:.4g}, so that the features carry nothing and the bias alone "
-            f"predicts all {classes(size)}."
+            f"Everything collapses: at lambda_z = {advice.lambda_z:.4g}{beyond} the features carry "
+            f"nothing and the bias alone predicts all {classes(size)}."
         )
     if merged:
         total = sum(cluster.multiplicity for cluster in merged)

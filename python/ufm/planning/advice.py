@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufm.planning._penalties import Penalties
+from ufm.planning._record import plain, record_of
 from ufm.problem import FloatArray
 from ufm.solution import BoolArray, Solution
 
@@ -212,8 +212,8 @@ class Advice:
         Which classes the recommendations keep apart.
     clusters : list of ClusterAdvice
         In order of falling count.
-    lambda_max : float
-        Z = 0 at and above this lambda_z.
+    lambda_max : float or None
+        Z = 0 at and above this lambda_z; None beyond 2000 different counts.
     largest_lambda_z : float
         Largest lambda_z that keeps the protected classes apart with the margin, counts as they are
         (inf if none are protected).
@@ -237,7 +237,7 @@ class Advice:
     margin: float
     protect: str
     clusters: list[ClusterAdvice]
-    lambda_max: float
+    lambda_max: float | None
     largest_lambda_z: float
     largest_weight_decay: float | None
     oversampling: Oversampling
@@ -274,6 +274,11 @@ class Advice:
         return index
 
     @property
+    def everything_collapsed(self) -> bool:
+        """Whether the features carry nothing and the bias alone predicts all classes."""
+        return self.counts.size > 1 and not any(c.prediction_norm for c in self.clusters)
+
+    @property
     def confirmed(self) -> bool:
         """Whether every check came out as stated."""
         return all(check.confirmed for check in self.checks)
@@ -298,7 +303,7 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values; what JSON lacks is None (nan) or "inf"."""
-        record: dict[str, Any] = _plain(
+        record: dict[str, Any] = plain(
             {
                 "K": int(self.counts.size),
                 "N": self.num_samples,
@@ -318,9 +323,9 @@ class Advice:
                 "lambda_max": self.lambda_max,
                 "largest_lambda_z": self.largest_lambda_z,
                 "largest_weight_decay": self.largest_weight_decay,
-                "clusters": [_record(cluster) for cluster in self.clusters],
-                "oversampling": _record(self.oversampling),
-                "weights": _record(self.weights),
+                "clusters": [record_of(cluster) for cluster in self.clusters],
+                "oversampling": record_of(self.oversampling),
+                "weights": record_of(self.weights),
                 "checks": [asdict(c) | {"confirmed": c.confirmed} for c in self.checks],
                 "unchecked": self.unchecked,
                 "confirmed": self.confirmed,
@@ -380,20 +385,3 @@ class Advice:
         target = check_report_path(path)
         write_whole(target, self.html(pictures=pictures))
         return target
-
-
-def _record(part: Any) -> dict[str, Any]:
-    return {field.name: getattr(part, field.name) for field in fields(part)}
-
-
-def _plain(value: Any) -> Any:
-    """`value` in plain Python types that strict JSON can hold."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value

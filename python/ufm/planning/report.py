@@ -54,7 +54,7 @@ def _frame(body: str) -> str:
 def _mood(advice: Advice) -> str:
     if not advice.confirmed:
         return "verdict bad"
-    if advice.merged.any() or advice.lambda_z >= advice.lambda_max:
+    if advice.merged.any() or advice.everything_collapsed:
         return "verdict bad"
     close = any(cluster.ratio * (1 + advice.margin) > 1 for cluster in advice.clusters)
     return "verdict warn" if close else "verdict good"

@@ -156,6 +156,7 @@ def print_advice(console: Console, advice: ufm.Advice) -> None:
     alarm = bool(advice.merged.any()) or advice.everything_collapsed
     console.print(Text(advice.verdict, style="bold red" if alarm else "green"))
     table = report._table(console)
+    table.padding = (0, 1, 0, 0)  # ranges are wide
     for column in wording.COLUMNS:
         table.add_column(column, justify="left" if column == "verdict" else "right")
     for part in wording.ranges(advice):

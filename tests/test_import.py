@@ -30,6 +30,8 @@ def test_public_names():
         "Status",
         "svt",
         "cross_entropy",
+        "advise",
+        "Advice",
         "balanced_solution",
         "thresholds",
         "__version__",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ufm.planning.path import Path, RankEvent, path
     from ufm.planning.phase import phase_diagram
     from ufm.planning.sweep import sweep
+    from ufm.planning.advice import Advice
+    from ufm.planning.advisor import advise
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
@@ -53,6 +55,8 @@ _HOMES = {
     "solve": "ufm.solver",
     "solve_many": "ufm.batch",
     "Batch": "ufm.batch",
+    "advise": "ufm.planning.advisor",
+    "Advice": "ufm.planning.advice",
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
     "Loss": "ufm._loss",
@@ -97,6 +101,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Advice",
     "Batch",
     "NonnegativeSolution",
     "NonnegativeThresholds",
@@ -119,6 +124,7 @@ __all__ = [
     "Thresholds",
     "TwoClusterThresholds",
     "__version__",
+    "advise",
     "balanced_solution",
     "bias_only_thresholds",
     "confusion",

@@ -17,6 +17,7 @@ import numpy as np
 
 import ufm
 from ufm.cli import output, report
+from ufm.cli.advise import advise
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 from ufm.cli.sweep import sweep
@@ -178,6 +179,7 @@ def demo(folder: Path, quick: bool) -> int:
 
 
 cli.add_command(sweep)
+cli.add_command(advise)
 
 
 def exit_status(solution: ufm.Solution) -> int:

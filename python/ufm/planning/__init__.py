@@ -1,1 +1,1 @@
-"""Many problems planned as one: sweeps, paths in lambda_z and phase diagrams (extra ``sweep``)."""
+"""Planning: sweeps, paths and phase diagrams, and advice for training with imbalanced classes."""

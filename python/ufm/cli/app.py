@@ -17,6 +17,7 @@ import numpy as np
 
 import ufm
 from ufm.cli import output, report
+from ufm.cli.figure import figure
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 
@@ -174,6 +175,9 @@ def demo(folder: Path, quick: bool) -> int:
     from ufm.cli.demo import run_demo
 
     return DONE if run_demo(output.console(), folder, quick=quick) else NOT_CONVERGED
+
+
+cli.add_command(figure)
 
 
 def exit_status(solution: ufm.Solution) -> int:

@@ -8,6 +8,20 @@ first call.
 
 from ufm.figures._canvas import check_path, save
 from ufm.figures._heatmap import heatmap, heatmaps
+from ufm.figures._numbers import check_numbers_path, write_numbers
+from ufm.figures._paper import PaperFigure, mean_cosines, paper_figure, solve_paper_figure
 from ufm.figures._path import collapse_path
 
-__all__ = ["check_path", "collapse_path", "heatmap", "heatmaps", "save"]
+__all__ = [
+    "PaperFigure",
+    "check_numbers_path",
+    "check_path",
+    "collapse_path",
+    "heatmap",
+    "heatmaps",
+    "mean_cosines",
+    "paper_figure",
+    "save",
+    "solve_paper_figure",
+    "write_numbers",
+]

@@ -46,22 +46,50 @@ def test_json(capsys, tmp_path, monkeypatch):
 
 def test_json_with_a_picture(capsys, tmp_path):
     path = tmp_path / "a.png"
-    assert main(["figure", "6", "--json", "--out", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out)["figure"] == 6
+    assert main(["figure", "9", "--json", "--out", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out)["figure"] == 9
     assert path.is_file()
+
+
+def test_phase(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["figure", "phase", "--points", "12", "--max-ratio", "5", "--classes-a", "3"]
+    assert main([*arguments, "--classes-b", "7", "--numbers", "n.csv"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "0.00454545" in captured.out and "0.0101639" in captured.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure-phase.png", "n.csv"]
+    assert len((tmp_path / "n.csv").read_text().splitlines()) == 13
+
+
+def test_phase_json(capsys):
+    assert main(["figure", "phase", "--points", "5", "--json", "--lambda-b", "inf"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["lambda_b"] == "inf"
+    assert [len(row) for row in record["regions"]] == [5] * 5
+
+
+def test_help_without_a_name(capsys):
+    assert main(["figure"]) == 0
+    assert "phase" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["4"], "'4'"),
-        ([], "WHICH"),
         (["5", "--features", "odd"], "--features"),
         (["5", "--mode", "odd"], "--mode"),
         (["9", "--vectors", "odd"], "--vectors"),
         (["5", "--out", "none/a.png"], "none"),
         (["5", "--out", "a.docx"], ".png"),
         (["5", "--numbers", "a.txt"], ".csv or .json"),
+        (["phase", "--classes-a", "1"], "classes_a"),
+        (["phase", "--count-b", "-1"], "count_b"),
+        (["phase", "--lambda-b", "-1"], "--lambda-b"),
+        (["phase", "--points", "1"], "--points"),
+        (["phase", "--points", "100000"], "--points"),
+        (["phase", "--max-ratio", "1"], "--max-ratio"),
     ],
 )
 def test_bad_input(capsys, tmp_path, monkeypatch, arguments, words):
@@ -83,7 +111,7 @@ def test_not_converged_is_status_one(capsys, tmp_path, monkeypatch):
         return solve(*problem, tol=1e-12, method="proximal", max_iterations=1)
 
     monkeypatch.setattr(paper, "solve", stopped)
-    assert main(["figure", "5", "--out", str(tmp_path / "a.png")]) == 1
+    assert main(["figure", "9", "--out", str(tmp_path / "a.png")]) == 1
     assert (tmp_path / "a.png").is_file()
 
 

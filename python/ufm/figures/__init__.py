@@ -11,9 +11,12 @@ from ufm.figures._heatmap import heatmap, heatmaps
 from ufm.figures._numbers import check_numbers_path, write_numbers
 from ufm.figures._paper import PaperFigure, mean_cosines, paper_figure, solve_paper_figure
 from ufm.figures._path import collapse_path
+from ufm.figures._phase import phase_diagram
+from ufm.figures._phase_data import PhaseDiagram, solve_phase_diagram
 
 __all__ = [
     "PaperFigure",
+    "PhaseDiagram",
     "check_numbers_path",
     "check_path",
     "collapse_path",
@@ -21,7 +24,9 @@ __all__ = [
     "heatmaps",
     "mean_cosines",
     "paper_figure",
+    "phase_diagram",
     "save",
     "solve_paper_figure",
+    "solve_phase_diagram",
     "write_numbers",
 ]

@@ -75,29 +75,30 @@ def _grey_norm(values: Sequence[NDArray[np.float64]]) -> SymLogNorm:
 
 
 def _panel_title(number: int, panel: Panel, solution: Solution) -> str:
-    value = f"$n_A$ = {short(panel.count_a)}"
+    multiple = f"{panel.lambda_z / panel.threshold:.3g} $\\lambda^*$"
     if number in (5, 6):
-        value = f"$\\lambda_Z$ = {panel.lambda_z:.4f}"
-    multiple = panel.lambda_z / panel.threshold
-    return f"{value}, {multiple:.3g} \N{MULTIPLICATION SIGN} threshold\n{verdict(solution)}"
+        value = f"$\\lambda_Z$ = {panel.lambda_z:.4f} = {multiple}"
+    else:
+        value = f"$n_A$ = {short(panel.count_a)}, $\\lambda_Z$ = {multiple}"
+    return f"{value}\n{verdict(solution)}"
 
 
 def _headline(solved: PaperFigure) -> str:
     panel = solved.panels[0]
     features = _FEATURE_NAMES[solved.features]
-    if solved.number in (5, 6):
-        problem = (
-            f"{panel.classes_a} classes of {short(panel.count_a)}, {panel.classes_b} of "
-            f"{short(panel.count_b)}; threshold $\\sqrt{{n_B}}/N$ = {panel.threshold:.6f}"
-        )
-    else:
-        problem = (
-            f"{panel.classes_a} classes of $n_A$, {panel.classes_b} of {short(panel.count_b)}; "
-            f"$\\lambda_Z$ = {panel.lambda_z:g}; threshold $\\sqrt{{n_B}}/N$ passed at "
-            f"$n_A$ = {panel.critical_count_a:.1f}"
-        )
+    classes = f"{panel.classes_b} of {short(panel.count_b)}"
     # The threshold is that of free features; with nonnegative ones it is the reference.
-    return f"Figure {solved.number}, {features}: Z for {problem}"
+    threshold = "$\\lambda^* = \\sqrt{n_B}/N$"
+    if solved.number in (5, 6):
+        classes = f"{panel.classes_a} classes of {short(panel.count_a)}, {classes}"
+        facts = f"{classes}; {threshold} = {panel.threshold:.6f}"
+    else:
+        at = f"{panel.critical_count_a:.1f}"
+        facts = (
+            f"{panel.classes_a} classes of $n_A$, {classes}; $\\lambda_Z$ = {panel.lambda_z:g}, "
+            f"which {threshold} falls to at $n_A$ = {at}"
+        )
+    return f"Figure {solved.number}, {features}: Z for {facts}"
 
 
 def limit_figure(solved: PaperFigure) -> Figure:

@@ -211,6 +211,54 @@ def test_cosines_without_pairs_or_directions_are_nan():
         figures.mean_cosines(single, "diagonals")
 
 
+# ---------------------------------------------------------------------- features after a ReLU
+
+
+def nonnegative(number):
+    if not hasattr(ufm, "nonnegative_solution"):
+        pytest.skip("this version of ufm has no nonnegative_solution")
+    return figures.solve_paper_figure(number, features="nonnegative")
+
+
+@pytest.mark.parametrize("number", [5, 6, 7, 8])
+def test_nonnegative_minority_vanishes_where_its_gradient_allows(number):
+    """z_B = 0 needs |e_B - p| sqrt(n_B) / N <= lambda_z; p is the prediction of a class of B."""
+    solved = nonnegative(number)
+    assert solved.converged
+    for panel, solution, row in zip(solved.panels, solved.solutions, solved.records(), strict=True):
+        logits = solution.Z[:, -1] + solution.b
+        p = np.exp(logits) / np.exp(logits).sum()
+        p[-1] -= 1
+        force = np.linalg.norm(p) * panel.threshold
+        if row["verdict"] == "not collapsed":
+            # Away from zero the condition is an equality for the part along the prediction.
+            assert solution.Z[:, -1] @ -p > 0
+            assert force >= panel.lambda_z * (1 - 1e-6)
+        else:
+            assert not solution.Z[:, -1].any()
+            assert force <= panel.lambda_z * (1 + 1e-6)
+
+
+def test_the_two_theories_differ_at_one_panel(solved):
+    found = {row["lambda_z"]: row["verdict"] for row in nonnegative(5).records()}
+    assert found[0.0033] == "collapsed to zero"
+    assert found[0.0030] == "not collapsed"
+    free = {row["lambda_z"]: row["verdict"] for row in solved[5].records()}
+    assert free[0.0033] == "not collapsed"
+
+
+def test_nonnegative_cosines_are_near_the_simplex():
+    for row in nonnegative(9).records():
+        for key in ("cosine_inside_a", "cosine_inside_b", "cosine_between"):
+            assert row[key] == pytest.approx(-1 / 9, abs=1e-3)
+
+
+def test_nonnegative_picture_names_its_reference():
+    drawn = nonnegative(7).draw()
+    assert "nonnegative features" in drawn.get_suptitle()
+    assert "(free features)" in drawn.get_suptitle()
+
+
 # ---------------------------------------------------------------------- pictures
 
 

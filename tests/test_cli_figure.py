@@ -120,3 +120,9 @@ def test_without_matplotlib(capsys, tmp_path, monkeypatch):
     assert main(["figure", "5", "--out", str(tmp_path / "a.png")]) == 2
     assert 'pip install "ufm[plot]"' in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_numbers_need_no_matplotlib(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["figure", "5", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["panels"]) == 10

@@ -118,7 +118,7 @@ def draw(grid, lambda_b, path):
         "majority_collapse": np.sqrt(COUNTS[-1] * part["ratio"].values) / total,
     }
     title = f"five classes of $n_A$, five of {COUNTS[-1]}, $\\lambda_b$ = {lambda_b:g}"
-    picture = figures.phase_diagram(
+    picture = figures.phase_map(
         part["ratio"].values, part["lambda_z"].values, regions(part), curves, title=title
     )
     print(f"picture: {figures.save(picture, path)}")

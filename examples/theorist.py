@@ -117,7 +117,7 @@ for exponent in (3, 6, 12, 24):
 # majority; above lambda_c the bias alone predicts it.
 
 # %%
-phase = figures.solve_phase_diagram(5, 5, 100, lambda_b, points=120)
+phase = figures.solve_phase_map(5, 5, 100, lambda_b, points=120)
 ratio_5 = int(np.argmin(np.abs(phase.ratios - 5)))
 print(f"\nthresholds at r = {phase.ratios[ratio_5]:.4f}")
 for name, curve in phase.curves.items():

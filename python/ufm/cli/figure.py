@@ -18,7 +18,7 @@ from ufm.cli import output
 from ufm.cli.options import to_lambda_b
 
 if TYPE_CHECKING:
-    from ufm.figures import PaperFigure, PhaseDiagram
+    from ufm.figures import PaperFigure, PhaseMap
 
 DONE, NOT_CONVERGED = 0, 1
 _MOST_POINTS = 2000
@@ -153,7 +153,7 @@ def phase(
         raise click.BadParameter("must be a number above 1", param_hint="--max-ratio")
     with Progress(console=Console(stderr=True), transient=True, disable=not _watched()) as bar:
         task = bar.add_task("problems", total=None)
-        solved = figures.solve_phase_diagram(
+        solved = figures.solve_phase_map(
             classes_a,
             classes_b,
             count_b,
@@ -243,7 +243,7 @@ def _limit_cells(row: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _phase_table(solved: PhaseDiagram) -> Table:
+def _phase_table(solved: PhaseMap) -> Table:
     """The thresholds at some ratios."""
     from ufm.cli import report
 

@@ -11,12 +11,12 @@ from ufm.figures._heatmap import heatmap, heatmaps
 from ufm.figures._numbers import check_numbers_path, write_numbers
 from ufm.figures._paper import PaperFigure, mean_cosines, paper_figure, solve_paper_figure
 from ufm.figures._path import collapse_path
-from ufm.figures._phase import phase_diagram
-from ufm.figures._phase_data import PhaseDiagram, solve_phase_diagram
+from ufm.figures._phase_map import phase_map
+from ufm.figures._phase_solve import PhaseMap, solve_phase_map
 
 __all__ = [
     "PaperFigure",
-    "PhaseDiagram",
+    "PhaseMap",
     "check_numbers_path",
     "check_path",
     "collapse_path",
@@ -24,9 +24,9 @@ __all__ = [
     "heatmaps",
     "mean_cosines",
     "paper_figure",
-    "phase_diagram",
+    "phase_map",
     "save",
     "solve_paper_figure",
-    "solve_phase_diagram",
+    "solve_phase_map",
     "write_numbers",
 ]

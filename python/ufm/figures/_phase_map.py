@@ -32,7 +32,7 @@ _CURVES = {
 }
 
 
-def phase_diagram(
+def phase_map(
     ratios: ArrayLike,
     lambda_z: ArrayLike,
     regions: ArrayLike,

@@ -26,7 +26,7 @@ _HALVINGS = 50
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseDiagram:
+class PhaseMap:
     """What becomes of the minority over the ratio r = n_A / n_B and lambda_z.
 
     Attributes
@@ -95,14 +95,14 @@ class PhaseDiagram:
         ImportError
             If matplotlib is missing; the message names the extra.
         """
-        from ufm.figures._phase import phase_diagram
+        from ufm.figures._phase_map import phase_map
 
         bias = "no bias" if math.isinf(self.lambda_b) else f"$\\lambda_b$ = {self.lambda_b:g}"
         title = (
             f"{self.classes_a} classes of $n_A$, {self.classes_b} of $n_B$ = {self.count_b:g}, "
             f"{bias}"
         )
-        return phase_diagram(
+        return phase_map(
             self.ratios,
             self.lambda_z,
             self.regions,
@@ -122,7 +122,7 @@ class PhaseDiagram:
         ]
 
 
-def solve_phase_diagram(
+def solve_phase_map(
     classes_a: int = 5,
     classes_b: int = 5,
     count_b: float = 100,
@@ -133,7 +133,7 @@ def solve_phase_diagram(
     points: int = 400,
     threads: int | None = None,
     progress: Callable[[int, int], Any] | None = None,
-) -> PhaseDiagram:
+) -> PhaseMap:
     """Solve a grid of problems with two sizes of classes, and locate its thresholds.
 
     Parameters
@@ -157,7 +157,7 @@ def solve_phase_diagram(
 
     Returns
     -------
-    PhaseDiagram
+    PhaseMap
 
     Raises
     ------
@@ -185,7 +185,7 @@ def solve_phase_diagram(
         lambda_z = np.geomspace(low, high, points)
     lambdas = _axis("lambda_z", lambda_z)
     regions = _regions(counts, lambdas, k_a, lambda_b, threads, progress)
-    return PhaseDiagram(k_a, k_b, count_b, lambda_b, r, lambdas, regions, curves)
+    return PhaseMap(k_a, k_b, count_b, lambda_b, r, lambdas, regions, curves)
 
 
 def _regions(

@@ -69,14 +69,14 @@ def lambda_c(k_a: int, k_b: int, n_b: float, ratio: float, lambda_b: float) -> f
 )
 def test_lambda_c_against_its_definition(k_a, k_b, lambda_b):
     ratios = [1.5, 5.0, 40.0]
-    found = figures.solve_phase_diagram(k_a, k_b, 100, lambda_b, ratios=ratios, points=2)
+    found = figures.solve_phase_map(k_a, k_b, 100, lambda_b, ratios=ratios, points=2)
     expected = [lambda_c(k_a, k_b, 100, ratio, lambda_b) for ratio in ratios]
     np.testing.assert_allclose(found.curves["lambda_c"], expected, rtol=1e-6)
 
 
 def test_known_lambda_c():
     for (k_a, k_b), known in (((5, 5), 0.003983), ((3, 7), 0.006407)):
-        found = figures.solve_phase_diagram(k_a, k_b, ratios=[5, 6], points=2)
+        found = figures.solve_phase_map(k_a, k_b, ratios=[5, 6], points=2)
         assert found.curves["lambda_c"][0] == pytest.approx(known, abs=6e-7)
 
 
@@ -88,7 +88,7 @@ def test_known_lambda_c():
 )
 @settings(max_examples=15)
 def test_regions_lie_between_the_curves(k_a, k_b, n_b, lambda_b):
-    found = figures.solve_phase_diagram(k_a, k_b, n_b, lambda_b, points=12, threads=1)
+    found = figures.solve_phase_map(k_a, k_b, n_b, lambda_b, points=12, threads=1)
     assert found.converged
     curves = found.curves
     total = n_b * (k_a * found.ratios + k_b)
@@ -104,7 +104,7 @@ def test_regions_lie_between_the_curves(k_a, k_b, n_b, lambda_b):
 
 
 def test_regions_are_those_of_single_solves():
-    found = figures.solve_phase_diagram(4, 6, 30, 0.05, points=7)
+    found = figures.solve_phase_map(4, 6, 30, 0.05, points=7)
     for i, lambda_z in enumerate(found.lambda_z):
         for j, ratio in enumerate(found.ratios):
             solution = ufm.solve(counts_of(4, 6, 30, ratio), lambda_z, 0.05)
@@ -119,7 +119,7 @@ def test_regions_are_those_of_single_solves():
 
 
 def test_drawing(tmp_path):
-    found = figures.solve_phase_diagram(points=20)
+    found = figures.solve_phase_map(points=20)
     drawn = found.draw()
     ax = drawn.axes[0]
     colours = np.asarray(ax.collections[0].get_array()).reshape(20, 20)
@@ -140,19 +140,19 @@ def test_drawing(tmp_path):
     assert len(marks.get_xdata()) == 20
     figures.save(drawn, tmp_path / "p.svg")
     assert (tmp_path / "p.svg").stat().st_size < 500_000  # the regions are one image
-    other = figures.solve_phase_diagram(count_b=50, points=3).draw()
+    other = figures.solve_phase_map(count_b=50, points=3).draw()
     assert "panels of the paper" not in {line.get_label() for line in other.axes[0].lines}
 
 
 def test_unsolved_points_are_shown():
-    drawn = figures.phase_diagram([1, 2], [0.1, 0.2], [[0, -1], [3, 3]])
+    drawn = figures.phase_map([1, 2], [0.1, 0.2], [[0, -1], [3, 3]])
     words = [text.get_text() for text in drawn.axes[0].get_legend().get_texts()]
     assert words == ["not solved", "no class collapsed", "all at zero (Z = 0)"]
 
 
 def test_progress_counts_problems():
     seen = []
-    figures.solve_phase_diagram(points=300, progress=lambda *pair: seen.append(pair))
+    figures.solve_phase_map(points=300, progress=lambda *pair: seen.append(pair))
     done = [pair[0] for pair in seen]
     assert len(done) > 1 and done == sorted(done)
     assert done[-1] == 300 * 300
@@ -176,12 +176,12 @@ def test_progress_counts_problems():
 )
 def test_bad_input(options, kind, words):
     with pytest.raises(kind, match=words):
-        figures.solve_phase_diagram(**options)
+        figures.solve_phase_map(**options)
 
 
 def test_bad_drawing_input():
     for regions, words in (([[0, 1]], "shape"), ([[0, 7], [0, 0]], "-1 to 3")):
         with pytest.raises(ValueError, match=words):
-            figures.phase_diagram([1, 2], [0.1, 0.2], regions)
+            figures.phase_map([1, 2], [0.1, 0.2], regions)
     with pytest.raises(ValueError, match="curves must be named"):
-        figures.phase_diagram([1, 2], [0.1, 0.2], np.zeros((2, 2)), {"collapse": [1, 2]})
+        figures.phase_map([1, 2], [0.1, 0.2], np.zeros((2, 2)), {"collapse": [1, 2]})

@@ -16,7 +16,9 @@
 
 # %%
 import argparse
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -42,9 +44,11 @@ GRID = {
 # %%
 @contextmanager
 def executor_for(dask):
-    """Number of processes, or a client of a cluster that is closed at the end."""
+    """A pool of two processes, or a client of a cluster; closed at the end."""
     if dask is None:
-        yield 2
+        # A forked copy of a process with threads may hang; a spawned one starts afresh.
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            yield pool
         return
     from dask.distributed import Client, LocalCluster
 

@@ -23,7 +23,7 @@ def run(name: str, folder: Path, *arguments: str) -> str:
         env=child_environment(),
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

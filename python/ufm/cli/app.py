@@ -18,6 +18,7 @@ import numpy as np
 import ufm
 from ufm.cli import output, report
 from ufm.cli.advise import advise
+from ufm.cli.figure import figure
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 from ufm.cli.sweep import sweep
@@ -180,6 +181,7 @@ def demo(folder: Path, quick: bool) -> int:
 
 cli.add_command(sweep)
 cli.add_command(advise)
+cli.add_command(figure)
 
 
 def exit_status(solution: ufm.Solution) -> int:

@@ -8,15 +8,28 @@ first call.
 
 from ufm.figures._canvas import check_path, save
 from ufm.figures._heatmap import heatmap, heatmaps
+from ufm.figures._numbers import check_numbers_path, write_numbers
+from ufm.figures._paper import PaperFigure, mean_cosines, paper_figure, solve_paper_figure
 from ufm.figures._path import collapse_path
 from ufm.figures._phase import phase_diagram, sweep
+from ufm.figures._phase_map import phase_map
+from ufm.figures._phase_solve import PhaseMap, solve_phase_map
 
 __all__ = [
+    "PaperFigure",
+    "PhaseMap",
+    "check_numbers_path",
     "check_path",
     "collapse_path",
     "heatmap",
     "heatmaps",
+    "mean_cosines",
+    "paper_figure",
     "phase_diagram",
+    "phase_map",
     "save",
+    "solve_paper_figure",
+    "solve_phase_map",
     "sweep",
+    "write_numbers",
 ]

@@ -167,14 +167,16 @@ def _draw(
     selection: Selection,
     norm: SymLogNorm,
     labels: bool = True,
+    colours: str = _COLOURS,
+    border: str = INK,
 ) -> ScalarMappable:
     """The image with cluster borders and counts along both axes."""
-    image = ax.imshow(values, cmap=_COLOURS, norm=norm, interpolation="nearest", aspect="equal")
+    image = ax.imshow(values, cmap=colours, norm=norm, interpolation="nearest", aspect="equal")
     borders = selection.edges[1:-1] - 0.5
     if len(borders) < _MOST_BORDERS:
-        for border in borders:
-            ax.axhline(border, color=INK, linewidth=0.7)
-            ax.axvline(border, color=INK, linewidth=0.7)
+        for position in borders:
+            ax.axhline(position, color=border, linewidth=0.7)
+            ax.axvline(position, color=border, linewidth=0.7)
     positions, counts = ticks(selection)
     names = [short(count) for count in counts]
     ax.set_xticks(positions, names, fontsize=SMALL, color=INK)

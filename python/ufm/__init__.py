@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
+    from ufm import metrics
     from ufm.batch import Batch, solve_many
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
@@ -32,6 +33,9 @@ _HOMES = {
     "Thresholds": "ufm.theory.thresholds",
 }
 
+# Submodules that need not be imported by name.
+_SUBMODULES = ("metrics",)
+
 __all__ = [
     "Batch",
     "Solution",
@@ -40,6 +44,7 @@ __all__ = [
     "__version__",
     "balanced_solution",
     "cross_entropy",
+    "metrics",
     "solve",
     "solve_many",
     "svt",
@@ -48,6 +53,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"ufm.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ufm' has no attribute {name!r}")

@@ -11,6 +11,7 @@ from ufm.metrics._arrays import (
     Array,
     as_labels,
     check_classes,
+    class_sums,
     namespace,
     tiles,
     to_numpy,
@@ -89,9 +90,7 @@ class ClusterSums:
         if self._of is None:
             return
         code = self._of[tile.rows][:, None] * self._number + self._of[tile.columns][None, :]
-        sums = namespace(values).bincount(
-            code.reshape(-1), weights=values.reshape(-1), minlength=self._number**2
-        )
+        sums = class_sums(values.reshape(-1, 1), code.reshape(-1), self._number**2)
         self._sums += to_numpy(sums).reshape(self._number, self._number)
 
     def means(self) -> FloatArray | None:

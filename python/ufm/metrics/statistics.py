@@ -101,12 +101,13 @@ def _of_batch(
     xp = namespace(features)
     if weights is None:
         weights = xp.ones_like(features[:, 0])
-    counts = xp.bincount(labels, weights=weights, minlength=num_classes)
+    counts = class_sums(weights[:, None], labels, num_classes)[:, 0]
     means = class_sums(features * weights[:, None], labels, num_classes)
     means = means / xp.where(counts > 0, counts, xp.ones_like(counts))[:, None]
     centred = features - means[labels]
     weighted = centred * weights[:, None]
-    spread = xp.bincount(labels, weights=(weighted * centred).sum(axis=1), minlength=num_classes)
+    squares = (weighted * centred).sum(axis=1)
+    spread = class_sums(squares[:, None], labels, num_classes)[:, 0]
     return Moments(counts, means, spread, weighted.T @ centred if covariance else None)
 
 

@@ -228,6 +228,37 @@ def test_no_list_states_and_no_growth():
     assert sum(state.numel() for state in metric.metric_state.values()) == before
 
 
+MANY_CLASSES = """
+import resource, sys, torch
+from ufm.torch import CollapseMetrics
+
+torch.set_num_threads(1)
+generator = torch.Generator().manual_seed(0)
+K, DIM = 50_000, 64
+labels = torch.randperm(2 * K, generator=generator) % K
+head = torch.nn.Linear(DIM, K)
+metric = CollapseMetrics(K, DIM, pairs=False)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for part in labels.split(4096):
+    features = torch.randn(part.numel(), DIM, generator=generator) + 3.0
+    metric.update(features, part, classifier=head)
+values = metric.compute()
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+unit = 1 if sys.platform == "darwin" else 1024
+print((after - before) * unit / 2**20, float(values["nc1"]))
+"""
+
+
+def test_memory_of_very_many_classes(run_python):
+    """50,000 classes in 64 dimensions: K x K doubles would be 20 GB, one feature matrix 25 MB."""
+    done = run_python(MANY_CLASSES)
+    assert done.returncode == 0, done.stderr
+    mebibytes, nc1 = map(float, done.stdout.split())
+    assert mebibytes < 400
+    # Two samples a class: both scatters are I/2 on average.
+    assert nc1 == pytest.approx(64 / 50_000, rel=0.02)
+
+
 def test_ignored_and_empty_batches():
     features, labels, _ = network()
     metric = FeatureStatistics(K, DIM, ignore_index=-100)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,13 +26,26 @@ _CANCELS = 1e-4
 _DIFFERENCES = 1 << 20
 
 
-class Tile(NamedTuple):
-    """Rows i and columns j of the matrix of pairs, and where in it i < j."""
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """Rows i and columns j of the matrix of pairs, of which only i < j count."""
 
     rows: slice
     columns: slice
     square_distances: Array
-    pairs: Array
+    # Where i < j; None for a tile above the diagonal, where that is everywhere.
+    upper: Array | None
+
+    def chosen(self, values: Array) -> Array:
+        """The values of the pairs i < j, flat."""
+        return values.reshape(-1) if self.upper is None else values[self.upper]
+
+    def masked(self, values: Array, other: float) -> Array:
+        """The values with ``other`` away from the pairs i < j."""
+        if self.upper is None:
+            return values
+        xp = namespace(values)
+        return xp.where(self.upper, values, xp.full_like(values, other))
 
 
 def pair_tiles(X: Array) -> Iterator[Tile]:
@@ -45,13 +58,18 @@ def pair_tiles(X: Array) -> Iterator[Tile]:
         for columns in tiles(X.shape[0]):
             if columns.start < rows.start:
                 continue
-            pairs = index[rows][:, None] < index[columns][None, :]
             scale = squares[rows][:, None] + squares[columns][None, :]
-            distances = scale - 2.0 * (centred[rows] @ centred[columns].T)
-            close = xp.argwhere(pairs & (distances <= _CANCELS * scale))
-            # The rows as given: their difference is exact where they nearly agree.
-            _repair(distances, X[rows], X[columns], close)
-            yield Tile(rows, columns, distances, pairs)
+            distances = centred[rows] @ (-2.0 * centred[columns].T)
+            distances += scale
+            close = distances <= _CANCELS * scale
+            upper = None
+            if columns.start == rows.start:
+                upper = index[rows][:, None] < index[columns][None, :]
+                close &= upper
+            if bool(close.any()):
+                # The rows as given: their difference is exact where they nearly agree.
+                _repair(distances, X[rows], X[columns], xp.argwhere(close))
+            yield Tile(rows, columns, distances, upper)
 
 
 def _repair(distances: Array, left: Array, right: Array, close: Array) -> None:

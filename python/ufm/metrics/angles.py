@@ -82,7 +82,7 @@ def nc2(M: Array, mu: Array | None = None) -> NC2:
     unit, undefined = unit_rows(C)
     cosines, deviations = Running(), Running()
     for tile in pair_tiles(unit):
-        values = 1.0 - 0.5 * tile.square_distances[tile.pairs]
+        values = 1.0 - 0.5 * tile.chosen(tile.square_distances)
         cosines.add(values)
         deviations.add(namespace(C).abs(values + 1.0 / (num_classes - 1)))
     messages = _about_directions(undefined)
@@ -144,11 +144,12 @@ def gnc2(M: Array, mu: Array | None = None) -> GNC2:
     logs = Running()
     coincident = 0
     for tile in pair_tiles(unit):
-        squares = tile.square_distances[tile.pairs]
+        squares = tile.chosen(tile.square_distances)
         # Rounding of unit vectors: closer ones are not told apart.
         apart = squares > (4.0 * EPSILON) ** 2
-        coincident += int((~apart).sum())
-        logs.add(-0.5 * namespace(unit).log(squares[apart]))
+        equal = int((~apart).sum())
+        coincident += equal
+        logs.add(-0.5 * namespace(unit).log(squares[apart] if equal else squares))
     messages = _about_directions(undefined)
     if coincident:
         messages += (f"{coincident} pairs of directions coincide and are left out of GNC2",)

@@ -129,16 +129,13 @@ def nearest_mean(features: Array, M: Array) -> Array:
 
 def closest_means(M: Array) -> float:
     """Smallest distance of two class means over the root mean square of ||c_k||; 0 if all agree."""
-    xp = namespace(M)
     centred = M - M.mean(axis=0)
     scale = norm(centred) / math.sqrt(M.shape[0])
     if scale == 0:
         return 0.0
     least = math.inf
     for tile in pair_tiles(M):
-        # The diagonal and what lies below are no pairs.
-        apart = xp.where(tile.pairs, tile.square_distances, xp.ones_like(centred[0, 0]) * math.inf)
-        least = min(least, float(apart.min()))
+        least = min(least, float(tile.masked(tile.square_distances, math.inf).min()))
     return math.sqrt(least) / scale
 
 

@@ -12,6 +12,7 @@ from ufm.metrics._arrays import (
     EPSILON,
     Array,
     as_float64,
+    as_matrix,
     check_classes,
     check_several,
     issue,
@@ -317,20 +318,24 @@ def cdnv(M: Array, variances: Array, clusters: Array | None = None, *, power: in
     total, largest, worst, coincident = 0.0, -math.inf, (0, 1), 0
     for tile in pair_tiles(M):
         half = 0.5 * (variances[tile.rows][:, None] + variances[tile.columns][None, :])
-        equal = tile.square_distances == 0
-        values = half / xp.where(equal, xp.ones_like(half), tile.square_distances ** (power // 2))
-        # Equal means without spread are equal classes: no finite value is right.
-        values = xp.where(equal, xp.ones_like(half) * math.inf, values)
-        chosen = values[tile.pairs]
-        coincident += int(equal[tile.pairs].sum())
-        total += float(chosen.sum())
-        masked = xp.where(tile.pairs, values, xp.zeros_like(values))
-        position = int(xp.argmax(masked))
-        if float(masked.reshape(-1)[position]) > largest:
-            largest = float(masked.reshape(-1)[position])
+        # What is no pair is infinitely far apart and adds nothing.
+        distances = tile.masked(tile.square_distances, math.inf)
+        equal = distances == 0
+        number = int(equal.sum())
+        if number:
+            distances[equal] = 1.0
+        values = half / distances ** (power // 2)
+        if number:
+            # Equal means without spread are equal classes: no finite value is right.
+            values[equal] = math.inf
+        coincident += number
+        total += float(values.sum())
+        position = int(xp.argmax(values))
+        if float(values.reshape(-1)[position]) > largest:
+            largest = float(values.reshape(-1)[position])
             row, column = divmod(position, values.shape[1])
             worst = (tile.rows.start + row, tile.columns.start + column)
-        sums.add(tile, masked)
+        sums.add(tile, values)
     messages = (f"{coincident} pairs of class means coincide",) if coincident else ()
     issue(messages)
     pairs = M.shape[0] * (M.shape[0] - 1) / 2
@@ -341,12 +346,10 @@ def present_classes(M: Any, counts: Any) -> tuple[Array, Array | None]:
     """Class means and counts without the classes that have no samples."""
     if counts is None:
         return as_float64("M", M, 2), None
-    M = M if hasattr(M, "dtype") else np.asarray(M)
+    M = as_matrix("M", M)
     counts = as_float64("counts", counts, 1, like=M)
     if bool((counts < 0).any()):
         raise ValueError("counts must be nonnegative")
-    if M.ndim != 2:
-        raise ValueError(f"M must be a matrix, got shape {tuple(M.shape)}")
     check_classes("counts", counts, M.shape[0])
     seen = counts > 0
     return as_float64("M", M[seen], 2), counts[seen]

@@ -20,7 +20,12 @@ pytest.importorskip("torchmetrics", reason="TorchMetrics is not installed (extra
 from torchmetrics import MetricCollection  # noqa: E402
 
 from ufm import metrics  # noqa: E402
-from ufm.torch import CollapseMetrics, FeatureStatistics, NearestMeanAgreement  # noqa: E402
+from ufm.torch import (  # noqa: E402
+    CollapseMetrics,
+    FeatureStatistics,
+    NearestMeanAgreement,
+    collect,
+)
 
 K, DIM = 7, 5
 STATE = ("counts", "means", "variances", "covariance")
@@ -348,6 +353,14 @@ def _process(rank, port, path):
     statistics = metric.statistics()
     nearest = NearestMeanAgreement(statistics.means)
     nearest.update(features[mine], head(features[mine]))
+    model = torch.nn.Sequential(torch.nn.Identity(), head)
+    data = [(features[mine], labels[mine])]
+    shared = collect(model, data, "1", nearest_mean=True, distributed=True)
+    alone = collect(model, data, "1", nearest_mean=True)
+    assert alone.counts.sum() == alone.nc4.samples == len(mine)
+    assert np.array_equal(shared.statistics.covariance, statistics.covariance.numpy())
+    assert shared.nc4 == nearest.result()
+    assert abs(shared.accuracy - values["accuracy"]) < 1e-12
     result = (values, own, statistics.covariance, nearest.result(), float(nearest.compute()))
     torch.save(result, f"{path}/{rank}.pt")
     torch.distributed.destroy_process_group()

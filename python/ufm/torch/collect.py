@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,16 +143,18 @@ def collect(
     )
     options: dict[str, Any] = {"sync_on_compute": distributed}
     seen = FeatureStatistics(num_classes, dim, covariance=covariance, **options).to(run.home)
-    for features, labels, logits in run.batches():
-        seen.update(features, labels, logits)
+    with closing(run.batches()) as batches:
+        for features, labels, logits in batches:
+            seen.update(features, labels, logits)
     values = seen.gathered()
     if "class_accuracy" not in values:
         raise ValueError("loader must give at least one sample with a label that is not ignored")
     nc4 = None
     if nearest_mean:
         agreement = NearestMeanAgreement(values["means"], **options).to(run.home)
-        for features, _, logits in run.batches():
-            agreement.update(features, logits)
+        with closing(run.batches()) as batches:
+            for features, _, logits in batches:
+                agreement.update(features, logits)
         nc4 = agreement.result()
         if nc4.samples != round(float(values["counts"].sum())):
             raise ValueError(
@@ -222,7 +224,7 @@ class _Run:
         """Where float64 sums are kept."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(self) -> Generator[tuple[Tensor, Tensor, Tensor]]:
         """Features, labels and logits of every batch, without ignored samples."""
         calls: list[tuple[Tensor, Tensor]] = []
 

@@ -34,10 +34,19 @@ def test_public_names():
         "Advice",
         "balanced_solution",
         "thresholds",
+        "metrics",
         "__version__",
     ):
         assert hasattr(ufm, name)
         assert name in dir(ufm)
+
+
+def test_metrics_load_on_first_use_and_without_torch(run_python):
+    done = run_python(
+        "import sys, ufm; assert 'ufm.metrics' not in sys.modules; ufm.metrics.nc1; "
+        "assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -14,6 +14,7 @@ from ufm._version import __version__
 if TYPE_CHECKING:
     from ufm import losses
     from ufm._loss import Loss
+    from ufm import metrics
     from ufm.batch import Batch, solve_many
     from ufm.planning.path import Path, RankEvent, path
     from ufm.planning.phase import phase_diagram
@@ -100,6 +101,9 @@ _HOMES = {
     "Thresholds": "ufm.theory.thresholds",
 }
 
+# Submodules that need not be imported by name.
+_SUBMODULES = ("metrics",)
+
 __all__ = [
     "Advice",
     "Batch",
@@ -142,6 +146,7 @@ __all__ = [
     "losses",
     "path",
     "phase_diagram",
+    "metrics",
     "solve",
     "solve_many",
     "svt",
@@ -152,6 +157,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return import_module(f"ufm.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ufm' has no attribute {name!r}")

@@ -19,6 +19,7 @@ import ufm
 from ufm.cli import output, report
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
+from ufm.cli.train import train
 
 DONE, NOT_CONVERGED, BAD_INPUT = 0, 1, 2
 INTERNAL_ERROR, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
@@ -174,6 +175,9 @@ def demo(folder: Path, quick: bool) -> int:
     from ufm.cli.demo import run_demo
 
     return DONE if run_demo(output.console(), folder, quick=quick) else NOT_CONVERGED
+
+
+cli.add_command(train)
 
 
 def exit_status(solution: ufm.Solution) -> int:

@@ -1,6 +1,9 @@
 """What needs PyTorch (extra ``torch``).
 
 - :func:`ufm.torch.solve` solves problems with very many different classes on a PyTorch device.
+- :func:`ufm.torch.train` trains a network in the setting of the theory, :func:`build_network`,
+  :func:`load_images`, :func:`ufm_loss` and their like are its pieces, and
+  :func:`load_protocol` reads whole experiments.
 
 Importing this package does not import PyTorch; using a name of it does.
 """
@@ -9,11 +12,66 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ufm.torch.config import RunConfig
+    from ufm.torch.data import Images, Preparation, imbalanced_subset, load_images, prepare
+    from ufm.torch.losses import (
+        AnnealedLeakyReLU,
+        FeaturePenalty,
+        PenaltyRamp,
+        centre_bias,
+        ufm_loss,
+    )
+    from ufm.torch.networks import Classifier, build_network
+    from ufm.torch.protocol import Protocol, load_protocol, protocol_names
+    from ufm.torch.run_folder import Run, load_run
     from ufm.torch.solver import solve
+    from ufm.torch.training import train
 
-_HOMES = {"solve": "ufm.torch.solver"}
+_HOMES = {
+    "AnnealedLeakyReLU": "ufm.torch.losses",
+    "Classifier": "ufm.torch.networks",
+    "FeaturePenalty": "ufm.torch.losses",
+    "Images": "ufm.torch.data",
+    "PenaltyRamp": "ufm.torch.losses",
+    "Preparation": "ufm.torch.data",
+    "Protocol": "ufm.torch.protocol",
+    "Run": "ufm.torch.run_folder",
+    "RunConfig": "ufm.torch.config",
+    "build_network": "ufm.torch.networks",
+    "centre_bias": "ufm.torch.losses",
+    "imbalanced_subset": "ufm.torch.data",
+    "load_images": "ufm.torch.data",
+    "load_protocol": "ufm.torch.protocol",
+    "load_run": "ufm.torch.run_folder",
+    "prepare": "ufm.torch.data",
+    "protocol_names": "ufm.torch.protocol",
+    "solve": "ufm.torch.solver",
+    "train": "ufm.torch.training",
+    "ufm_loss": "ufm.torch.losses",
+}
 
-__all__ = ["solve"]
+__all__ = [
+    "AnnealedLeakyReLU",
+    "Classifier",
+    "FeaturePenalty",
+    "Images",
+    "PenaltyRamp",
+    "Preparation",
+    "Protocol",
+    "Run",
+    "RunConfig",
+    "build_network",
+    "centre_bias",
+    "imbalanced_subset",
+    "load_images",
+    "load_protocol",
+    "load_run",
+    "prepare",
+    "protocol_names",
+    "solve",
+    "train",
+    "ufm_loss",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,6 +71,8 @@ class PenaltyConfig:
         Weight of ``|b|^2/2``.
     split : float
         As for :meth:`ufm.torch.FeaturePenalty.from_lambda_z`.
+    w_ratio : float
+        ``lambda_w / lambda_z``, instead of `split`; 0 for none.
     reg_w, reg_h, reg_b : float
         Weights of the published code's loss, without factors 1/2, instead of the lambdas.
     ramp_start, ramp_until, ramp_shape
@@ -81,6 +83,7 @@ class PenaltyConfig:
     n_lambda_z: float = 0.0
     lambda_b: float = 0.0
     split: float = 1.0
+    w_ratio: float = 0.0
     reg_w: float = 0.0
     reg_h: float = 0.0
     reg_b: float = 0.0

@@ -7,7 +7,11 @@ A protocol is a run's tables (``data``, ``model``, ``penalty``, ``training``; ke
   all combinations, in the order written.
 - ``[variants.NAME]``: tables that replace keys; each combination is run in each variant.
   ``[variants.NAME.when]`` limits a variant to combinations with the values given there.
-- ``[as_published]``: what the published code does otherwise.
+- ``seeds``: every combination once for each seed of network, batches and choice of images.
+- ``[as_published]``: what the published code does otherwise; of the variants only ``plain`` is run.
+
+``runs_of = "NAME"`` makes another picture of another protocol's runs, ``only = [...]`` of those
+whose names are listed.
 """
 
 from __future__ import annotations
@@ -26,7 +30,18 @@ from ufm.problem import check_choice
 from ufm.torch.config import MODES, RunConfig
 
 _TABLES = ("data", "model", "penalty", "training")
-_KEYS = {"title", "figure", "runs_of", "seed", *_TABLES, "grid", "variants", "as_published"}
+_KEYS = {
+    "title",
+    "seeds",
+    "figure",
+    "runs_of",
+    "only",
+    "seed",
+    *_TABLES,
+    "grid",
+    "variants",
+    "as_published",
+}
 
 
 @dataclass(frozen=True)
@@ -74,26 +89,38 @@ class Protocol:
                 raise ValueError(f"protocol {self.name} has no mode as_published")
             base = merged(base, self.record["as_published"])
         found = []
-        for labels, changes in self._combinations():
+        for labels, changes in self._combinations(mode):
             record = merged(base, changes)
             # A variant must not undo what a quirk sets.
             if mode == "as_published":
                 record = merged(record, self.record["as_published"])
             name = "_".join(labels) or self.name
             found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
+        chosen = self.record.get("only", [])
+        if chosen:
+            known = {config.name: config for config in found}
+            missing = [name for name in chosen if name not in known]
+            if missing:
+                raise ValueError(f"protocol {self.name} has no run {missing[0]!r}")
+            found = [known[name] for name in chosen]
         names = [config.name for config in found]
         if len(set(names)) != len(names):
             raise ValueError(f"protocol {self.name} holds the same run twice")
         return found
 
-    def _combinations(self) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    def _combinations(self, mode: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
         """Labels and changed keys of each run."""
         grid = self.record.get("grid", {})
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
                 raise ValueError(f"grid: '{key}' must be a list of values, got {values!r:.80}")
         variants = self.record.get("variants", {"": {}})
-        for variant, values in itertools.product(variants, itertools.product(*grid.values())):
+        if mode == "as_published":
+            # The remedies are not the published code's.
+            variants = {"": variants.get("plain", {})}
+        seeds = self.record.get("seeds", [None])
+        points = itertools.product(*grid.values())
+        for variant, values, seed in itertools.product(variants, points, seeds):
             point = dict(zip(grid, values, strict=True))
             changes = dict(variants[variant])
             wanted = changes.pop("when", {})
@@ -104,7 +131,11 @@ class Protocol:
                 record = merged(record, nested(key, value))
             labels = [variant] if variant else []
             labels += [label(key, value) for key, value in point.items()]
-            yield labels, merged(record, changes)
+            record = merged(record, changes)
+            if seed is not None:
+                labels.append(f"seed={seed}")
+                record = merged(record, {"seed": seed, "data": {"seed": seed}})
+            yield labels, record
 
 
 def load_protocol(name: str | os.PathLike[str]) -> Protocol:
@@ -159,8 +190,9 @@ def _parse(name: str, text: str, where: str) -> Protocol:
     if "runs_of" in record:
         # Another picture of the same runs, which are therefore kept in the other's folder.
         shared = load_protocol(record["runs_of"])
+        whole = {**shared.record, "only": record.get("only", [])}
         figures = tuple(record.get("figure", ()))
-        return Protocol(shared.name, record.get("title", name), figures, shared.record)
+        return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
 
 

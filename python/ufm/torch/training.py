@@ -127,6 +127,9 @@ def penalty_of(config: RunConfig, num_samples: float) -> FeaturePenalty:
     if given.reg_w or given.reg_h:
         return FeaturePenalty.from_published(given.reg_w, given.reg_h, given.reg_b, num_samples)
     lambda_z = given.lambda_z or given.n_lambda_z / num_samples
+    if given.w_ratio:
+        lambda_w, lambda_h = lambda_z * given.w_ratio, lambda_z / given.w_ratio
+        return FeaturePenalty(lambda_w, lambda_h, given.lambda_b, num_samples)
     return FeaturePenalty.from_lambda_z(lambda_z, given.lambda_b, num_samples, split=given.split)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,12 @@ if TYPE_CHECKING:
 @click.option("--only", metavar="TEXT", help="Only runs whose name contains this.")
 @click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...  [default: cuda if there]")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Runs trained at the same time, each in a process of its own.  [default: 1]",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of networks, batches and images.")
 @click.option("--list", "only_list", is_flag=True, help="List protocols, or the runs of one.")
 def train(
@@ -47,6 +54,7 @@ def train(
     only: str | None,
     device: str | None,
     threads: int | None,
+    jobs: int,
     seed: int | None,
     only_list: bool,
 ) -> int:
@@ -71,46 +79,48 @@ def train(
         for config in configs:
             console.print(config.name, soft_wrap=True)
         return 0
-    return _train_all(console, configs, folder, device, threads, seed)
+    if seed is not None:
+        configs = [_with_seed(config, seed) for config in configs]
+    return _train_all(console, configs, folder, device=device, threads=threads, jobs=jobs)
+
+
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return dataclasses.replace(
+        config,
+        name=f"{config.name}_seed={seed}",
+        seed=seed,
+        data=dataclasses.replace(config.data, seed=seed),
+    )
 
 
 def _train_all(
     console: Console,
     configs: list[RunConfig],
     folder: Path,
+    *,
     device: str | None,
     threads: int | None,
-    seed: int | None,
+    jobs: int,
 ) -> int:
-    import dataclasses
-
     import torch
 
-    from ufm.torch.run_folder import is_done
-    from ufm.torch.training import train as train_one
+    from ufm.torch.run_folder import is_done, load_state
+    from ufm.torch.several import train_many
 
     if threads is not None:
         torch.set_num_threads(threads)
     if device is None and torch.cuda.is_available():
         device = "cuda"
-    healthy = True
-    for number, config in enumerate(configs, start=1):
-        if seed is not None:
-            config = dataclasses.replace(
-                config,
-                name=f"{config.name}_seed={seed}",
-                seed=seed,
-                data=dataclasses.replace(config.data, seed=seed),
-            )
-        where = folder / config.name
-        known = is_done(where)
-        with TrainingBar(config.name) as bar:
-            run = train_one(config, where, device=device, progress=bar.callback)
-        healthy &= run.status == "finished"
-        if not known:
+    missing = [config for config in configs if not is_done(folder / config.name)]
+    known = len(configs) - len(missing)
+    with TrainingBar(known, len(configs)) as bar:
+        runs = train_many(missing, folder, jobs=jobs, device=device, progress=bar.callback)
+        for number, run in enumerate(runs, start=known + 1):
+            bar.clear()
             console.print(f"{number}/{len(configs)} {_line(run)}", soft_wrap=True, markup=False)
     console.print(f"{len(configs)} runs in {folder}", soft_wrap=True, markup=False)
-    return 0 if healthy else 1
+    states = [load_state(folder / config.name)["status"] for config in configs]
+    return 0 if all(status == "finished" for status in states) else 1
 
 
 def _line(run: Run) -> str:
@@ -124,16 +134,17 @@ def _line(run: Run) -> str:
 
 
 class TrainingBar:
-    """A progress bar for one run, shown when stderr is a terminal.
+    """A progress bar for the run at hand, shown when stderr is a terminal.
 
     Parameters
     ----------
-    name : str
-        What to call the run.
+    done, total : int
+        Runs that are finished already, and in all.
     """
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, done: int, total: int) -> None:
+        self._done = done
+        self._total = total
         self._bar: Bar | None = None
         self._watched = sys.stderr.isatty()
 
@@ -141,6 +152,13 @@ class TrainingBar:
     def callback(self) -> Callable[[Report], None] | None:
         """What to pass as ``progress=``: nothing when nobody watches."""
         return self._update if self._watched else None
+
+    def clear(self) -> None:
+        """Take the finished run's bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._done += 1
 
     def __enter__(self) -> TrainingBar:
         return self
@@ -166,6 +184,7 @@ class TrainingBar:
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._bar.add_task(self._name, total=report.epochs, **fields)
+            name = f"run {self._done + 1} of {self._total}"
+            self._bar.add_task(name, total=report.epochs, **fields)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], completed=report.epoch, **fields)

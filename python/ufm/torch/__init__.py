@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ufm.torch.networks import Classifier, build_network
     from ufm.torch.protocol import Protocol, load_protocol, protocol_names
     from ufm.torch.run_folder import Run, load_run
+    from ufm.torch.several import train_many
     from ufm.torch.solver import solve
     from ufm.torch.training import train
 
@@ -47,6 +48,7 @@ _HOMES = {
     "protocol_names": "ufm.torch.protocol",
     "solve": "ufm.torch.solver",
     "train": "ufm.torch.training",
+    "train_many": "ufm.torch.several",
     "ufm_loss": "ufm.torch.losses",
 }
 
@@ -70,6 +72,7 @@ __all__ = [
     "protocol_names",
     "solve",
     "train",
+    "train_many",
     "ufm_loss",
 ]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -58,8 +59,31 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return state
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process; the system lets go when the process ends, however.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on Windows; nothing is lost but this safeguard
+        yield
+        return
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BlockingIOError(
+                f"another process is training in {folder}; wait for it or choose another folder"
+            ) from None
+        yield
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files that a killed process left."""
-    for path in folder.glob(".*.??????*"):
-        if path.name.startswith((".checkpoint.pt.", ".metrics.csv.", ".final.npz.", ".run.json.")):
-            path.unlink(missing_ok=True)
+    for path in folder.glob(".*.*.????????"):
+        path.unlink(missing_ok=True)

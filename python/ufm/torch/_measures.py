@@ -104,6 +104,8 @@ def _within(
     features: torch.Tensor, labels: torch.Tensor, means: torch.Tensor, sizes: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
     """Within-class variance of each class, and NC1; without any d x d matrix."""
+    if not torch.isfinite(features).all():
+        return torch.full_like(sizes, torch.nan), float("nan")
     shares = sizes / sizes.sum()
     centred = means - shares @ means
     _, scales, directions = torch.linalg.svd(shares.sqrt()[:, None] * centred, full_matrices=False)

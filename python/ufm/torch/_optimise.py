@@ -55,7 +55,9 @@ class _FeaturesAndLogits(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.model.features(inputs).float()
-        return features, self.model.fc(features)
+        # The loss is the theory's: its last layer is never rounded.
+        with torch.autocast(features.device.type, enabled=False):
+            return features, self.model.fc(features)
 
 
 class Stepper:

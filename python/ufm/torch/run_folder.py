@@ -65,7 +65,7 @@ def load_run(folder: Path | str) -> Run:
     folder = Path(folder)
     config = read_config(folder)
     try:
-        state = json.loads((folder / STATE).read_text())
+        state = load_state(folder)
         metrics = _read_metrics(folder / METRICS)
         final: dict[str, NDArray[Any]] = {}
         if (folder / FINAL).is_file():
@@ -78,6 +78,12 @@ def load_run(folder: Path | str) -> Run:
     return Run(folder, config, state, metrics, final)
 
 
+def load_state(folder: Path) -> dict[str, Any]:
+    """The contents of a run's ``run.json``: status, lambdas, versions, times."""
+    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return state
+
+
 def read_config(folder: Path) -> RunConfig:
     """The configuration in a run's folder."""
     with open(folder / CONFIG, "rb") as file:
@@ -87,7 +93,7 @@ def read_config(folder: Path) -> RunConfig:
 def is_done(folder: Path) -> bool:
     """Whether the folder holds a run that has come to its end."""
     try:
-        state = json.loads((folder / STATE).read_text())
+        state = load_state(folder)
     except (OSError, ValueError):
         return False
     return bool(state.get("status") in ("finished", "diverged"))

@@ -6,8 +6,8 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ufm.counts import load_counts
 from ufm.torch import _checkpoint, run_folder
 from ufm.torch._batches import Batches
 from ufm.torch._measures import Measured, accuracy_per_class, measure
 from ufm.torch._optimise import Polish, Stepper
+from ufm.torch._run_data import run_data
 from ufm.torch._theory import Theory, theory_of
 from ufm.torch._world import World, joined_world
-from ufm.torch.config import DataConfig, RunConfig
-from ufm.torch.data import Images, Preparation, imbalanced_subset, load_images, prepare
-from ufm.torch.data.prepare import Tensors
+from ufm.torch.config import RunConfig
+from ufm.torch.data import Images
 from ufm.torch.losses import FeaturePenalty, PenaltyRamp
 from ufm.torch.networks import Classifier, build_network
 from ufm.torch.run_folder import Run
@@ -92,13 +91,16 @@ def train(
     ValueError
         If `folder` holds a run of another configuration, or the configuration does not suit the
         data.
+    BlockingIOError
+        If another process is training in `folder`.
     FileNotFoundError
         If the data set is not found.
     """
     folder = Path(folder)
-    with joined_world(device) as world:
+    with joined_world(device) as world, ExitStack() as held:
         if world.leads:
             _claim(folder, config)
+            held.enter_context(_checkpoint.locked(folder))
         world.wait()
         if not world.agree(run_folder.is_done(folder)):
             rng_devices = [world.device] if world.device.type == "cuda" else []
@@ -119,6 +121,8 @@ def _claim(folder: Path, config: RunConfig) -> None:
     else:
         run_folder.write_config(folder, config)
     _checkpoint.remove_leftovers(folder)
+    if run_folder.is_done(folder):
+        (folder / run_folder.CHECKPOINT).unlink(missing_ok=True)
 
 
 def penalty_of(config: RunConfig, num_samples: float) -> FeaturePenalty:
@@ -131,25 +135,6 @@ def penalty_of(config: RunConfig, num_samples: float) -> FeaturePenalty:
         lambda_w, lambda_h = lambda_z * given.w_ratio, lambda_z / given.w_ratio
         return FeaturePenalty(lambda_w, lambda_h, given.lambda_b, num_samples)
     return FeaturePenalty.from_lambda_z(lambda_z, given.lambda_b, num_samples, split=given.split)
-
-
-@lru_cache(maxsize=1)
-def _ready_data(given: DataConfig, device: torch.device) -> tuple[NDArray[np.int64], Tensors]:
-    """The data of the last run, kept for the next."""
-    return _chosen_data(given, device, load_images(given.source, given.path or None))
-
-
-def _chosen_data(
-    given: DataConfig, device: torch.device, images: Images
-) -> tuple[NDArray[np.int64], Tensors]:
-    """Counts (K,) and tensors of a run's images."""
-    counts = np.asarray(load_counts(given.counts))
-    subset = imbalanced_subset(images, counts, given.seed)
-    preparation = Preparation(given.resize or None, given.pool, given.whiten or None)
-    gpu = device.type == "cuda"
-    return subset.counts, prepare(
-        subset, preparation, name=given.source, device=device, channels_last=gpu
-    )
 
 
 class _Training:
@@ -201,10 +186,7 @@ class _Training:
         self._pieces = -(-training.polish // _POLISH_PIECE)
 
     def _prepare_data(self, images: Images | None) -> None:
-        if images is None:
-            self.counts, self.data = _ready_data(self.config.data, self.world.device)
-        else:
-            self.counts, self.data = _chosen_data(self.config.data, self.world.device, images)
+        self.counts, self.data = run_data(self.config.data, self.world.device, images)
         self.batches = Batches(
             self.data.train_labels.cpu().numpy(),
             self.config.training.batch_size,

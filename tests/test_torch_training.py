@@ -215,6 +215,13 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         train(_config(), folder)
 
 
+def test_a_run_that_cannot_start_leaves_the_folder_free(tmp_path):
+    with pytest.raises(ValueError, match="whiten must be at most"):
+        train(_config(data__whiten=500), tmp_path / "run")
+    config = _config(training__epochs=1, training__polish=0)
+    assert train(config, tmp_path / "run").status == "finished"
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     pytest.importorskip("fcntl")
     from ufm.torch._checkpoint import locked
@@ -333,8 +340,11 @@ import sys, json
 import torch
 from ufm.torch import RunConfig, train
 torch.set_num_threads(1)
-run = train(RunConfig.from_dict(json.loads(sys.argv[1])), sys.argv[2], device="cpu")
+config = RunConfig.from_dict(json.loads(sys.argv[1]))
+run = train(config, sys.argv[2], device="cpu")
 assert run.status == "finished"
+# A second run in the same processes.
+assert train(config, sys.argv[2] + "-again", device="cpu").status == "finished"
 """
 
 

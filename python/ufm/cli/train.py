@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -109,8 +110,12 @@ def _train_all(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if device is None and torch.cuda.is_available():
+    # Under torchrun each process takes its own device, and the first one reports.
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if device is None and alone and torch.cuda.is_available():
         device = "cuda"
+    if int(os.environ.get("RANK", "0")) > 0:
+        console.quiet = True
     missing = [config for config in configs if not is_done(folder / config.name)]
     known = len(configs) - len(missing)
     with TrainingBar(known, len(configs)) as bar:
@@ -146,7 +151,7 @@ class TrainingBar:
         self._done = done
         self._total = total
         self._bar: Bar | None = None
-        self._watched = sys.stderr.isatty()
+        self._watched = sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
 
     @property
     def callback(self) -> Callable[[Report], None] | None:

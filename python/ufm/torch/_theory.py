@@ -12,6 +12,7 @@ from ufm.torch.config import RunConfig
 from ufm.torch.losses import FeaturePenalty
 
 _TOL = 1e-8
+_ZERO = 1e-6
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,6 @@ def theory_of(config: RunConfig, counts: NDArray[np.int64], penalty: FeaturePena
 
 
 def _relative(value: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Norm of the difference over the target's; nan where that is zero."""
+    """Norm of the difference over the target's; nan where that is zero but for rounding."""
     size = float(np.linalg.norm(target))
-    return float(np.linalg.norm(value - target)) / size if size > 0 else float("nan")
+    return float(np.linalg.norm(value - target)) / size if size > _ZERO else float("nan")

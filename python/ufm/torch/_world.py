@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ class World:
 
 @contextmanager
 def joined_world(device: str | torch.device | None) -> Iterator[World]:
-    """Join the processes that torchrun started, if it did; leave them at the end."""
+    """Join the processes that torchrun started, if it did."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1 or not distributed.is_available():
         yield World(0, 1, check_device(device))
@@ -52,11 +53,9 @@ def joined_world(device: str | torch.device | None) -> Iterator[World]:
         device if device is not None else f"cuda:{local}" if torch.cuda.is_available() else None
     )
     chosen = check_device(wanted)
-    started = not distributed.is_initialized()
-    if started:
+    if not distributed.is_initialized():
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    try:
-        yield World(distributed.get_rank(), distributed.get_world_size(), chosen)
-    finally:
-        if started:
-            distributed.destroy_process_group()
+        # Kept for later runs of this process: torchrun's store still holds the first group's
+        # addresses, and a second group would wait for them.
+        atexit.register(distributed.destroy_process_group)
+    yield World(distributed.get_rank(), distributed.get_world_size(), chosen)

@@ -111,15 +111,12 @@ def train(
 
 
 def _claim(folder: Path, config: RunConfig) -> None:
-    """Make the folder this run's, or see that it is."""
+    """Make the folder, or see that it is this run's."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / run_folder.CONFIG).is_file():
-        if run_folder.read_config(folder) != config:
-            raise ValueError(
-                f"folder {folder} holds a run of another configuration; choose another folder"
-            )
-    else:
-        run_folder.write_config(folder, config)
+    if (folder / run_folder.CONFIG).is_file() and run_folder.read_config(folder) != config:
+        raise ValueError(
+            f"folder {folder} holds a run of another configuration; choose another folder"
+        )
     _checkpoint.remove_leftovers(folder)
     if run_folder.is_done(folder):
         (folder / run_folder.CHECKPOINT).unlink(missing_ok=True)
@@ -217,8 +214,9 @@ class _Training:
         """From the last checkpoint, or the beginning, to the end."""
         self._resume()
         if self.world.leads:
+            run_folder.write_config(self.folder, self.config)
             self._write_state("running")
-        started = last_saved = time.monotonic() - self.seconds
+        started = time.monotonic() - self.seconds
         last_saved = time.monotonic()
         epochs = self.config.training.epochs
         total = epochs + self._pieces

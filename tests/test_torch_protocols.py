@@ -11,8 +11,8 @@ torch = pytest.importorskip("torch")
 import ufm  # noqa: E402
 from ufm.counts import load_counts  # noqa: E402
 from ufm.torch import RunConfig, load_protocol, protocol_names  # noqa: E402
+from ufm.torch._theory import penalty_of  # noqa: E402
 from ufm.torch.config import to_toml  # noqa: E402
-from ufm.torch.training import penalty_of  # noqa: E402
 
 FULL = [f"figure{i}" for i in range(1, 10)]
 CPU = [f"{name}-cpu" for name in FULL]

@@ -1,4 +1,4 @@
-"""The prediction that a run is compared with while it goes on."""
+"""A run's penalties, and the prediction that it is compared with while it goes on."""
 
 from __future__ import annotations
 
@@ -38,6 +38,18 @@ class Theory:
             "error_b": _relative(b - b.mean(), self.b - self.b.mean()),
             "error_b_raw": _relative(b, self.b),
         }
+
+
+def penalty_of(config: RunConfig, num_samples: float) -> FeaturePenalty:
+    """The penalties that a run's loss states, without weight decay."""
+    given = config.penalty
+    if given.reg_w or given.reg_h:
+        return FeaturePenalty.from_published(given.reg_w, given.reg_h, given.reg_b, num_samples)
+    lambda_z = given.lambda_z or given.n_lambda_z / num_samples
+    if given.w_ratio:
+        lambda_w, lambda_h = lambda_z * given.w_ratio, lambda_z / given.w_ratio
+        return FeaturePenalty(lambda_w, lambda_h, given.lambda_b, num_samples)
+    return FeaturePenalty.from_lambda_z(lambda_z, given.lambda_b, num_samples, split=given.split)
 
 
 def theory_of(config: RunConfig, counts: NDArray[np.int64], penalty: FeaturePenalty) -> Theory:

@@ -20,11 +20,11 @@ from ufm.torch._batches import Batches
 from ufm.torch._measures import Measured, accuracy_per_class, measure
 from ufm.torch._optimise import Polish, Stepper
 from ufm.torch._run_data import run_data
-from ufm.torch._theory import Theory, theory_of
+from ufm.torch._theory import Theory, penalty_of, theory_of
 from ufm.torch._world import World, joined_world
 from ufm.torch.config import RunConfig
 from ufm.torch.data import Images
-from ufm.torch.losses import FeaturePenalty, PenaltyRamp
+from ufm.torch.losses import PenaltyRamp
 from ufm.torch.networks import Classifier, build_network
 from ufm.torch.run_folder import Run
 
@@ -120,18 +120,6 @@ def _claim(folder: Path, config: RunConfig) -> None:
     _checkpoint.remove_leftovers(folder)
     if run_folder.is_done(folder):
         (folder / run_folder.CHECKPOINT).unlink(missing_ok=True)
-
-
-def penalty_of(config: RunConfig, num_samples: float) -> FeaturePenalty:
-    """The penalties that a run's loss states, without weight decay."""
-    given = config.penalty
-    if given.reg_w or given.reg_h:
-        return FeaturePenalty.from_published(given.reg_w, given.reg_h, given.reg_b, num_samples)
-    lambda_z = given.lambda_z or given.n_lambda_z / num_samples
-    if given.w_ratio:
-        lambda_w, lambda_h = lambda_z * given.w_ratio, lambda_z / given.w_ratio
-        return FeaturePenalty(lambda_w, lambda_h, given.lambda_b, num_samples)
-    return FeaturePenalty.from_lambda_z(lambda_z, given.lambda_b, num_samples, split=given.split)
 
 
 class _Training:

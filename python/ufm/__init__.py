@@ -12,22 +12,20 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
-    from ufm import losses
+    from ufm import losses, metrics
     from ufm._loss import Loss
-    from ufm import metrics
     from ufm.batch import Batch, solve_many
+    from ufm.planning.advice import Advice
+    from ufm.planning.advisor import advise
     from ufm.planning.path import Path, RankEvent, path
     from ufm.planning.phase import phase_diagram
     from ufm.planning.sweep import sweep
-    from ufm.planning.advice import Advice
-    from ufm.planning.advisor import advise
     from ufm.primitives import cross_entropy, svt
     from ufm.solution import Solution, Status
     from ufm.solver import solve
     from ufm.theory._cluster_matrix import ClusterMatrix
+    from ufm.theory._layer_peeled import LayerPeeledSolution
     from ufm.theory.balanced import balanced_solution
-    from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
-    from ufm.theory.nonnegative_thresholds import NonnegativeThresholds, nonnegative_thresholds
     from ufm.theory.bias_only import BiasOnlyThresholds, bias_only_thresholds
     from ufm.theory.confusion import Confusion, confusion
     from ufm.theory.cosines import Cosines, prediction_cosines
@@ -38,10 +36,10 @@ if TYPE_CHECKING:
         large_sample_limit,
         sample_scales,
     )
-    from ufm.theory.seli import SeliLimit, seli
-    from ufm.theory._layer_peeled import LayerPeeledSolution
-    from ufm.theory.balanced import balanced_solution
     from ufm.theory.layer_peeled import layer_peeled
+    from ufm.theory.nonnegative import NonnegativeSolution, nonnegative_solution
+    from ufm.theory.nonnegative_thresholds import NonnegativeThresholds, nonnegative_thresholds
+    from ufm.theory.seli import SeliLimit, seli
     from ufm.theory.thresholds import Thresholds, thresholds
     from ufm.theory.two_clusters import (
         CriticalRatios,
@@ -62,6 +60,7 @@ _HOMES = {
     "Status": "ufm.solution",
     "Loss": "ufm._loss",
     "losses": "ufm.losses",
+    "metrics": "ufm.metrics",
     "sweep": "ufm.planning.sweep",
     "path": "ufm.planning.path",
     "Path": "ufm.planning.path",
@@ -101,14 +100,9 @@ _HOMES = {
     "Thresholds": "ufm.theory.thresholds",
 }
 
-# Submodules that need not be imported by name.
-_SUBMODULES = ("metrics",)
-
 __all__ = [
     "Advice",
     "Batch",
-    "NonnegativeSolution",
-    "NonnegativeThresholds",
     "BiasOnlyThresholds",
     "ClusterMatrix",
     "Confusion",
@@ -117,12 +111,14 @@ __all__ = [
     "Geometry",
     "ImbalanceLimit",
     "LargeSampleLimit",
-    "SampleScales",
-    "SeliLimit",
     "LayerPeeledSolution",
     "Loss",
+    "NonnegativeSolution",
+    "NonnegativeThresholds",
     "Path",
     "RankEvent",
+    "SampleScales",
+    "SeliLimit",
     "Solution",
     "Status",
     "Thresholds",
@@ -134,19 +130,19 @@ __all__ = [
     "confusion",
     "critical_ratios",
     "cross_entropy",
-    "nonnegative_solution",
-    "nonnegative_thresholds",
     "imbalance_limit",
     "large_sample_limit",
+    "layer_peeled",
+    "losses",
+    "metrics",
+    "nonnegative_solution",
+    "nonnegative_thresholds",
+    "path",
+    "phase_diagram",
     "predicted_geometry",
     "prediction_cosines",
     "sample_scales",
     "seli",
-    "layer_peeled",
-    "losses",
-    "path",
-    "phase_diagram",
-    "metrics",
     "solve",
     "solve_many",
     "svt",
@@ -157,8 +153,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBMODULES:
-        return import_module(f"ufm.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'ufm' has no attribute {name!r}")

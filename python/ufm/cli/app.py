@@ -22,6 +22,7 @@ from ufm.cli.figure import figure
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 from ufm.cli.sweep import sweep
+from ufm.cli.train import train
 
 DONE, NOT_CONVERGED, BAD_INPUT = 0, 1, 2
 INTERNAL_ERROR, INTERRUPTED, PIPE_CLOSED = 70, 130, 141
@@ -182,6 +183,7 @@ def demo(folder: Path, quick: bool) -> int:
 cli.add_command(sweep)
 cli.add_command(advise)
 cli.add_command(figure)
+cli.add_command(train)
 
 
 def exit_status(solution: ufm.Solution) -> int:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._memory import free_memory
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_class_weights, check_counts
-from ufm.solution import Solution, _free_memory
+from ufm.solution import Solution
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class ClusterMatrix:
             If K x K doubles do not fit into the memory that is free.
         """
         size = self.cluster_of.size
-        if 8 * size * size > _free_memory():
+        if 8 * size * size > free_memory():
             raise MemoryError(f"{size} x {size} entries do not fit into memory; use own, between")
         dense: FloatArray = self.between[self.cluster_of[:, None], self.cluster_of]
         dense[np.diag_indices(size)] = self.own[self.cluster_of]

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm._memory import free_memory
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_choice, check_lambda_b, check_positive
-from ufm.solution import Solution, _free_memory
+from ufm.solution import Solution
 from ufm.theory._cluster_matrix import ClusterMatrix, group, plain
 from ufm.theory.cosines import Cosines, Side, check_solution
 from ufm.theory.geometry import GramMatrix, roots
@@ -284,7 +285,7 @@ def seli(
     if grouped.cluster_of.size < 2:
         raise ValueError("counts must name at least two classes for a limit, got one")
     size, k, n = grouped.cluster_of.size, grouped.multiplicity, grouped.count
-    if 8 * k.size**2 * 6 > _free_memory():
+    if 8 * k.size**2 * 6 > free_memory():
         raise MemoryError(f"seli needs {k.size} x {k.size} entries, more than is free")
     reduced = _reduced_direction(k, n, free)
     U, _, Vt = np.linalg.svd(reduced)

@@ -4,6 +4,9 @@
 - :class:`ufm.torch.CollapseMetrics`, :class:`ufm.torch.FeatureStatistics` and
   :class:`ufm.torch.NearestMeanAgreement` accumulate the collapse metrics over batches.
 - :func:`ufm.torch.collect` measures a model with a data loader.
+- :func:`ufm.torch.train` trains a network in the setting of the theory, :func:`build_network`,
+  :func:`load_images`, :func:`ufm_loss` and their like are its pieces, and
+  :func:`load_protocol` reads whole experiments.
 
 Importing this package does not import PyTorch; using a name of it does.
 """
@@ -13,25 +16,79 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ufm.torch.collect import Collected, collect
+    from ufm.torch.config import RunConfig
+    from ufm.torch.data import Images, Preparation, imbalanced_subset, load_images, prepare
+    from ufm.torch.losses import (
+        AnnealedLeakyReLU,
+        FeaturePenalty,
+        PenaltyRamp,
+        centre_bias,
+        ufm_loss,
+    )
     from ufm.torch.metrics import CollapseMetrics, FeatureStatistics, NearestMeanAgreement
+    from ufm.torch.networks import Classifier, build_network
+    from ufm.torch.protocol import Protocol, load_protocol, protocol_names
+    from ufm.torch.run_folder import Run, load_run
+    from ufm.torch.several import train_many
     from ufm.torch.solver import solve
+    from ufm.torch.training import train
 
 _HOMES = {
-    "solve": "ufm.torch.solver",
+    "AnnealedLeakyReLU": "ufm.torch.losses",
+    "Classifier": "ufm.torch.networks",
     "CollapseMetrics": "ufm.torch.metrics",
-    "FeatureStatistics": "ufm.torch.metrics",
-    "NearestMeanAgreement": "ufm.torch.metrics",
     "Collected": "ufm.torch.collect",
+    "FeaturePenalty": "ufm.torch.losses",
+    "FeatureStatistics": "ufm.torch.metrics",
+    "Images": "ufm.torch.data",
+    "NearestMeanAgreement": "ufm.torch.metrics",
+    "PenaltyRamp": "ufm.torch.losses",
+    "Preparation": "ufm.torch.data",
+    "Protocol": "ufm.torch.protocol",
+    "Run": "ufm.torch.run_folder",
+    "RunConfig": "ufm.torch.config",
+    "build_network": "ufm.torch.networks",
+    "centre_bias": "ufm.torch.losses",
     "collect": "ufm.torch.collect",
+    "imbalanced_subset": "ufm.torch.data",
+    "load_images": "ufm.torch.data",
+    "load_protocol": "ufm.torch.protocol",
+    "load_run": "ufm.torch.run_folder",
+    "prepare": "ufm.torch.data",
+    "protocol_names": "ufm.torch.protocol",
+    "solve": "ufm.torch.solver",
+    "train": "ufm.torch.training",
+    "train_many": "ufm.torch.several",
+    "ufm_loss": "ufm.torch.losses",
 }
 
 __all__ = [
-    "Collected",
+    "AnnealedLeakyReLU",
+    "Classifier",
     "CollapseMetrics",
+    "Collected",
+    "FeaturePenalty",
     "FeatureStatistics",
+    "Images",
     "NearestMeanAgreement",
+    "PenaltyRamp",
+    "Preparation",
+    "Protocol",
+    "Run",
+    "RunConfig",
+    "build_network",
+    "centre_bias",
     "collect",
+    "imbalanced_subset",
+    "load_images",
+    "load_protocol",
+    "load_run",
+    "prepare",
+    "protocol_names",
     "solve",
+    "train",
+    "train_many",
+    "ufm_loss",
 ]
 
 

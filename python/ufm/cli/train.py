@@ -1,0 +1,195 @@
+"""``ufm train``: the runs of a protocol, trained where missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from ufm.cli import output
+
+if TYPE_CHECKING:
+    from ufm.torch.config import RunConfig
+    from ufm.torch.run_folder import Run
+    from ufm.torch.training import Report
+
+
+@click.command()
+@click.argument("protocol", required=False)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs"),
+    help="Folder of runs; each protocol has a folder in it.  [default: ./runs]",
+)
+@click.option(
+    "--mode",
+    default="corrected",
+    metavar="NAME",
+    help="corrected, or as_published: with the quirks of the paper's published code.",
+)
+@click.option("--only", metavar="TEXT", help="Only runs whose name contains this.")
+@click.option("--device", metavar="NAME", help="cpu, cuda, cuda:1, ...  [default: cuda if there]")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of PyTorch on the CPU.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Runs trained at the same time, each in a process of its own.  [default: 1]",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of networks, batches and images.")
+@click.option("--list", "only_list", is_flag=True, help="List protocols, or the runs of one.")
+def train(
+    protocol: str | None,
+    out: Path,
+    mode: str,
+    only: str | None,
+    device: str | None,
+    threads: int | None,
+    jobs: int,
+    seed: int | None,
+    only_list: bool,
+) -> int:
+    """Train the networks of PROTOCOL, a name or a .toml file.
+
+    Runs that are finished are left alone; one that was interrupted goes on from its last
+    checkpoint. Without PROTOCOL the protocols that come with ufm are listed.
+    """
+    from ufm.torch import load_protocol, protocol_names
+
+    console = output.console()
+    if protocol is None:
+        for name in protocol_names():
+            console.print(f"{name:24s} {load_protocol(name).title}", soft_wrap=True)
+        return 0
+    found = load_protocol(protocol)
+    folder = out / found.name if mode == "corrected" else out / f"{found.name}-{mode}"
+    configs = [config for config in found.runs(mode) if only is None or only in config.name]
+    if not configs:
+        raise click.UsageError(f"no run of {protocol} has {only!r} in its name")
+    if only_list:
+        for config in configs:
+            console.print(config.name, soft_wrap=True)
+        return 0
+    if seed is not None:
+        configs = [_with_seed(config, seed) for config in configs]
+    return _train_all(console, configs, folder, device=device, threads=threads, jobs=jobs)
+
+
+def _with_seed(config: RunConfig, seed: int) -> RunConfig:
+    return dataclasses.replace(
+        config,
+        name=f"{config.name}_seed={seed}",
+        seed=seed,
+        data=dataclasses.replace(config.data, seed=seed),
+    )
+
+
+def _train_all(
+    console: Console,
+    configs: list[RunConfig],
+    folder: Path,
+    *,
+    device: str | None,
+    threads: int | None,
+    jobs: int,
+) -> int:
+    import torch
+
+    from ufm.torch.run_folder import is_done, load_state
+    from ufm.torch.several import train_many
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    # Under torchrun each process takes its own device, and the first one reports.
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if device is None and alone and torch.cuda.is_available():
+        device = "cuda"
+    if int(os.environ.get("RANK", "0")) > 0:
+        console.quiet = True
+    missing = [config for config in configs if not is_done(folder / config.name)]
+    known = len(configs) - len(missing)
+    with TrainingBar(known, len(configs)) as bar:
+        runs = train_many(missing, folder, jobs=jobs, device=device, progress=bar.callback)
+        for number, run in enumerate(runs, start=known + 1):
+            bar.clear()
+            console.print(f"{number}/{len(configs)} {_line(run)}", soft_wrap=True, markup=False)
+    console.print(f"{len(configs)} runs in {folder}", soft_wrap=True, markup=False)
+    states = [load_state(folder / config.name)["status"] for config in configs]
+    return 0 if all(status == "finished" for status in states) else 1
+
+
+def _line(run: Run) -> str:
+    """One finished run in a line."""
+    last = {name: column[-1] for name, column in run.metrics.items()}
+    return (
+        f"{run.config.name}: {run.status} in {run.state['seconds']:.0f} s, "
+        f"objective {last['objective']:.6f}, NC1 {last['nc1']:.2e}, "
+        f"error of Z {last['error_Z']:.4f}, of b {last['error_b']:.4f}"
+    )
+
+
+class TrainingBar:
+    """A progress bar for the run at hand, shown when stderr is a terminal.
+
+    Parameters
+    ----------
+    done, total : int
+        Runs that are finished already, and in all.
+    """
+
+    def __init__(self, done: int, total: int) -> None:
+        self._done = done
+        self._total = total
+        self._bar: Bar | None = None
+        self._watched = sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
+
+    @property
+    def callback(self) -> Callable[[Report], None] | None:
+        """What to pass as ``progress=``: nothing when nobody watches."""
+        return self._update if self._watched else None
+
+    def clear(self) -> None:
+        """Take the finished run's bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        self._done += 1
+
+    def __enter__(self) -> TrainingBar:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _update(self, report: Report) -> None:
+        fields: dict[str, Any] = {"loss": report.loss, "nc1": report.nc1, "epoch": report.epoch}
+        if self._bar is None:
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                TextColumn(f"epoch {{task.fields[epoch]}}/{report.epochs}"),
+                TextColumn("loss {task.fields[loss]:.5f}  NC1 {task.fields[nc1]:.1e}"),
+                BarColumn(bar_width=20),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            name = f"run {self._done + 1} of {self._total}"
+            self._bar.add_task(name, total=report.epochs, **fields)
+            self._bar.start()
+        self._bar.update(self._bar.task_ids[0], completed=report.epoch, **fields)

@@ -1,0 +1,37 @@
+"""The images of a run, as tensors on its device."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ufm.counts import load_counts
+from ufm.torch.config import DataConfig
+from ufm.torch.data import Images, Preparation, imbalanced_subset, load_images, prepare
+from ufm.torch.data.prepare import Tensors
+
+_Ready = tuple[NDArray[np.int64], Tensors]
+
+
+def run_data(given: DataConfig, device: torch.device, images: Images | None = None) -> _Ready:
+    """Counts (K,) and tensors of a run's images; those of the last run are kept for the next."""
+    if images is not None:
+        return _chosen(given, device, images)
+    return _loaded(given, device)
+
+
+@lru_cache(maxsize=1)
+def _loaded(given: DataConfig, device: torch.device) -> _Ready:
+    return _chosen(given, device, load_images(given.source, given.path or None))
+
+
+def _chosen(given: DataConfig, device: torch.device, images: Images) -> _Ready:
+    subset = imbalanced_subset(images, np.asarray(load_counts(given.counts)), given.seed)
+    preparation = Preparation(given.resize or None, given.pool, given.whiten or None)
+    gpu = device.type == "cuda"
+    return subset.counts, prepare(
+        subset, preparation, name=given.source, device=device, channels_last=gpu
+    )

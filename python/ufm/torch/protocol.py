@@ -1,0 +1,220 @@
+"""Experiments of several runs as TOML files: :func:`load_protocol`.
+
+A protocol is a run's tables (``data``, ``model``, ``penalty``, ``training``; keys as in
+:class:`ufm.torch.RunConfig`) and what varies:
+
+- ``[grid]``: lists by dotted key, such as ``"penalty.lambda_z" = [0.0027, 0.0033]``; the runs are
+  all combinations, in the order written.
+- ``[variants.NAME]``: tables that replace keys; each combination is run in each variant.
+  ``[variants.NAME.when]`` limits a variant to combinations with the values given there.
+- ``seeds``: every combination once for each seed of network, batches and choice of images.
+- ``[as_published]``: what the published code does otherwise; of the variants only ``plain`` is run.
+
+``runs_of = "NAME"`` makes another picture of another protocol's runs, ``only = [...]`` of those
+whose names are listed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ufm.problem import check_choice
+from ufm.torch.config import MODES, RunConfig
+
+_TABLES = ("data", "model", "penalty", "training")
+_KEYS = {
+    "title",
+    "seeds",
+    "figure",
+    "runs_of",
+    "only",
+    "seed",
+    *_TABLES,
+    "grid",
+    "variants",
+    "as_published",
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """An experiment.
+
+    Attributes
+    ----------
+    name : str
+        Name of its file, and of the folder of its runs.
+    title : str
+        What it shows, in a line.
+    figures : tuple of int
+        The paper's figures that its runs serve; may be empty.
+    record : dict
+        The TOML file's content.
+    """
+
+    name: str
+    title: str
+    figures: tuple[int, ...]
+    record: dict[str, Any]
+
+    def runs(self, mode: str = "corrected") -> list[RunConfig]:
+        """Configurations of all runs, in the order in which they are to be trained.
+
+        Parameters
+        ----------
+        mode : str
+            ``"corrected"``, or ``"as_published"``: with the published code's quirks, where the
+            protocol states them.
+
+        Raises
+        ------
+        ValueError
+            If a key is unknown, a value is out of range, or the protocol has no quirks to keep.
+        TypeError
+            If a value has the wrong type.
+        """
+        check_choice("mode", mode, MODES)
+        base = {key: self.record.get(key, {}) for key in _TABLES}
+        base["seed"] = self.record.get("seed", 0)
+        if mode == "as_published":
+            if "as_published" not in self.record:
+                raise ValueError(f"protocol {self.name} has no mode as_published")
+            base = merged(base, self.record["as_published"])
+        found = []
+        for labels, changes in self._combinations(mode):
+            record = merged(base, changes)
+            # A variant must not undo what a quirk sets.
+            if mode == "as_published":
+                record = merged(record, self.record["as_published"])
+            name = "_".join(labels) or self.name
+            found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
+        chosen = self.record.get("only", [])
+        if chosen:
+            known = {config.name: config for config in found}
+            missing = [name for name in chosen if name not in known]
+            if missing:
+                raise ValueError(f"protocol {self.name} has no run {missing[0]!r}")
+            found = [known[name] for name in chosen]
+        names = [config.name for config in found]
+        if len(set(names)) != len(names):
+            raise ValueError(f"protocol {self.name} holds the same run twice")
+        return found
+
+    def _combinations(self, mode: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+        """Labels and changed keys of each run."""
+        grid = self.record.get("grid", {})
+        for key, values in grid.items():
+            if not isinstance(values, list) or not values:
+                raise ValueError(f"grid: '{key}' must be a list of values, got {values!r:.80}")
+        variants = self.record.get("variants", {"": {}})
+        if mode == "as_published":
+            # The remedies are not the published code's.
+            variants = {"": variants.get("plain", {})}
+        seeds = self.record.get("seeds", [None])
+        points = itertools.product(*grid.values())
+        for variant, values, seed in itertools.product(variants, points, seeds):
+            point = dict(zip(grid, values, strict=True))
+            changes = dict(variants[variant])
+            wanted = changes.pop("when", {})
+            if any(point.get(key) != value for key, value in wanted.items()):
+                continue
+            record: dict[str, Any] = {}
+            for key, value in point.items():
+                record = merged(record, nested(key, value))
+            labels = [variant] if variant else []
+            labels += [label(key, value) for key, value in point.items()]
+            record = merged(record, changes)
+            if seed is not None:
+                labels.append(f"seed={seed}")
+                record = merged(record, {"seed": seed, "data": {"seed": seed}})
+            yield labels, record
+
+
+def load_protocol(name: str | os.PathLike[str]) -> Protocol:
+    """Read a protocol.
+
+    Parameters
+    ----------
+    name : str or path
+        One of :func:`protocol_names`, or a TOML file.
+
+    Returns
+    -------
+    Protocol
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither; the message lists the protocols that come with ufm.
+    ValueError
+        If the file is no TOML, or has unknown keys.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        return _parse(path.stem, path.read_text(encoding="utf-8"), str(path))
+    known = protocol_names()
+    if str(name) not in known:
+        raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
+    text = _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return _parse(str(name), text, str(name))
+
+
+def protocol_names() -> list[str]:
+    """Protocols that come with ufm."""
+    files = (entry.name for entry in _folder().iterdir())
+    return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
+
+
+def _folder() -> Any:
+    return resources.files("ufm.torch").joinpath("protocols")
+
+
+def _parse(name: str, text: str, where: str) -> Protocol:
+    try:
+        record = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{where} is not valid TOML: {error}") from None
+    unknown = set(record) - _KEYS
+    if unknown:
+        raise ValueError(
+            f"{where}: unknown key '{min(unknown)}'; allowed: {', '.join(sorted(_KEYS))}"
+        )
+    if "runs_of" in record:
+        # Another picture of the same runs, which are therefore kept in the other's folder.
+        shared = load_protocol(record["runs_of"])
+        whole = {**shared.record, "only": record.get("only", [])}
+        figures = tuple(record.get("figure", ()))
+        return Protocol(shared.name, record.get("title", name), figures, whole)
+    return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the entries of `changes`, table by table."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        both = isinstance(value, Mapping) and isinstance(old, Mapping)
+        result[key] = merged(old, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """The nested dict that a dotted key stands for."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def label(key: str, value: Any) -> str:
+    """A piece of a run's name; safe as a name of a folder."""
+    short = key.rsplit(".", 1)[-1]
+    text = value if isinstance(value, str) else f"{short}={value}"
+    return re.sub(r"[^\w.=+-]+", "+", text)

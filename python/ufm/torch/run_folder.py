@@ -1,0 +1,147 @@
+"""Runs as folders: what a run leaves behind, and how to read it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ufm._version import __version__
+from ufm.torch._checkpoint import write_atomically, write_text
+from ufm.torch.config import RunConfig, to_toml
+
+CONFIG, STATE, METRICS = "config.toml", "run.json", "metrics.csv"
+FINAL, CHECKPOINT, NETWORK = "final.npz", "checkpoint.pt", "network.pt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, read from its folder.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+    config : RunConfig
+    state : dict
+        ``status`` ("finished", "diverged" or "running"), lambdas, versions, times.
+    metrics : dict of str to ndarray
+        Columns of ``metrics.csv``, one entry for each measured epoch.
+    final : dict of str to ndarray
+        Z (K, K), b (K,), W (K, d), means (K, d), within (K,), counts and effective_counts (K,),
+        Z_history (E, K, K), b_history (E, K), test_accuracy (K,). Empty while running.
+    """
+
+    folder: Path
+    config: RunConfig
+    state: dict[str, Any]
+    metrics: dict[str, NDArray[np.float64]]
+    final: dict[str, NDArray[Any]]
+
+    @property
+    def status(self) -> str:
+        """How it stands: "finished", "diverged" or "running"."""
+        return str(self.state["status"])
+
+
+def load_run(folder: Path | str) -> Run:
+    """Read a run's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is no run's folder.
+    ValueError
+        If a file in it is damaged.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    try:
+        state = load_state(folder)
+        metrics = _read_metrics(folder / METRICS)
+        final: dict[str, NDArray[Any]] = {}
+        if (folder / FINAL).is_file():
+            with np.load(folder / FINAL, allow_pickle=False) as stored:
+                final = {name: stored[name] for name in stored.files}
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"run {folder} is damaged: {error}") from None
+    return Run(folder, config, state, metrics, final)
+
+
+def load_state(folder: Path) -> dict[str, Any]:
+    """The contents of a run's ``run.json``: status, lambdas, versions, times."""
+    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    return state
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The configuration in a run's folder."""
+    with open(folder / CONFIG, "rb") as file:
+        return RunConfig.from_dict(tomllib.load(file))
+
+
+def is_done(folder: Path) -> bool:
+    """Whether the folder holds a run that has come to its end."""
+    try:
+        state = load_state(folder)
+    except (OSError, ValueError):
+        return False
+    return bool(state.get("status") in ("finished", "diverged"))
+
+
+def write_config(folder: Path, config: RunConfig) -> None:
+    """Write ``config.toml``."""
+    write_text(folder / CONFIG, to_toml(config.to_dict()))
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write ``run.json``."""
+    write_text(folder / STATE, json.dumps(state, indent=2) + "\n")
+
+
+def write_metrics(folder: Path, rows: list[dict[str, float]]) -> None:
+    """Write ``metrics.csv``; numbers are written so that they read back exactly."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(folder / METRICS, text.getvalue())
+
+
+def write_final(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    """Write ``final.npz``."""
+    write_atomically(folder / FINAL, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result may depend on."""
+    import torch
+
+    return {
+        "ufm": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": str(torch.__version__),
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def _read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return {}
+    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}

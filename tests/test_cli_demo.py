@@ -27,11 +27,13 @@ def test_quick_demo(capsys, tmp_path):
 
 def test_demo_in_the_current_folder(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)  # networks: tests/test_torch_compare.py
     start = time.perf_counter()
     assert main(["demo"]) == 0
     assert time.perf_counter() - start < 60
     out = capsys.readouterr().out
     assert "CIFAR-100-LT" in out
+    assert 'PyTorch is not installed. To train networks: pip install "ufm[torch]"' in out
     pictures = sorted(path.name for path in (tmp_path / "ufm-demo").iterdir())
     assert pictures == ["long-tail.png", "minority-collapse.png", "minority-path.png"]
 

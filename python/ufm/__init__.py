@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ufm import losses, metrics
     from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
+    from ufm.comparison import Comparison, compare_prediction
     from ufm.planning.advice import Advice
     from ufm.planning.advisor import advise
     from ufm.planning.path import Path, RankEvent, path
@@ -54,6 +55,8 @@ _HOMES = {
     "solve": "ufm.solver",
     "solve_many": "ufm.batch",
     "Batch": "ufm.batch",
+    "compare_prediction": "ufm.comparison",
+    "Comparison": "ufm.comparison",
     "advise": "ufm.planning.advisor",
     "Advice": "ufm.planning.advice",
     "Solution": "ufm.solution",
@@ -105,6 +108,7 @@ __all__ = [
     "Batch",
     "BiasOnlyThresholds",
     "ClusterMatrix",
+    "Comparison",
     "Confusion",
     "Cosines",
     "CriticalRatios",
@@ -127,6 +131,7 @@ __all__ = [
     "advise",
     "balanced_solution",
     "bias_only_thresholds",
+    "compare_prediction",
     "confusion",
     "critical_ratios",
     "cross_entropy",

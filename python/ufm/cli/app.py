@@ -18,6 +18,7 @@ import numpy as np
 import ufm
 from ufm.cli import output, report
 from ufm.cli.advise import advise
+from ufm.cli.compare import compare
 from ufm.cli.figure import figure
 from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
@@ -174,7 +175,7 @@ def thresholds(counts: Counts, lambda_b: float, as_json: bool) -> int:
 )
 @click.option("--quick", is_flag=True, help="Fewer problems, for a first look.")
 def demo(folder: Path, quick: bool) -> int:
-    """Minority collapse on built-in class sizes, with pictures."""
+    """Minority collapse on built-in class sizes and in real networks, with pictures."""
     from ufm.cli.demo import run_demo
 
     return DONE if run_demo(output.console(), folder, quick=quick) else NOT_CONVERGED
@@ -182,6 +183,7 @@ def demo(folder: Path, quick: bool) -> int:
 
 cli.add_command(sweep)
 cli.add_command(advise)
+cli.add_command(compare)
 cli.add_command(figure)
 cli.add_command(train)
 

@@ -20,6 +20,7 @@ from rich.console import Console
 import ufm
 from ufm import figures
 from ufm.cli import report
+from ufm.cli.demo_network import run_networks
 from ufm.cli.progress import Progress
 from ufm.counts import EXAMPLES
 from ufm.figures._canvas import require_matplotlib
@@ -44,12 +45,12 @@ def run_demo(console: Console, folder: Path, *, quick: bool = False) -> bool:
     folder : pathlib.Path
         Where the pictures go; made if it does not exist.
     quick : bool
-        Only the first problem, with fewer values of lambda_z.
+        Only the first problem, with fewer values of lambda_z, and no networks.
 
     Returns
     -------
     bool
-        Whether every solve converged.
+        Whether every solve converged and every network was trained to its end.
 
     Raises
     ------
@@ -69,7 +70,8 @@ def run_demo(console: Console, folder: Path, *, quick: bool = False) -> bool:
     for name, figure in pictures.items():
         path = figures.save(figure, folder / name)
         console.print(f"picture: {path}", markup=False, soft_wrap=True)
-    return all(solution.converged for solution in solutions)
+    trained = True if quick else run_networks(console, folder)
+    return trained and all(solution.converged for solution in solutions)
 
 
 def _minority(console: Console, pictures: dict[str, Figure], points: int) -> list[ufm.Solution]:

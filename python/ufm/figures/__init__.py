@@ -7,6 +7,7 @@ first call.
 """
 
 from ufm.figures._canvas import check_path, save
+from ufm.figures._comparison import comparison
 from ufm.figures._heatmap import heatmap, heatmaps
 from ufm.figures._numbers import check_numbers_path, write_numbers
 from ufm.figures._paper import PaperFigure, mean_cosines, paper_figure, solve_paper_figure
@@ -21,6 +22,7 @@ __all__ = [
     "check_numbers_path",
     "check_path",
     "collapse_path",
+    "comparison",
     "heatmap",
     "heatmaps",
     "mean_cosines",

@@ -3,7 +3,8 @@
 - :func:`ufm.torch.solve` solves problems with very many different classes on a PyTorch device.
 - :class:`ufm.torch.CollapseMetrics`, :class:`ufm.torch.FeatureStatistics` and
   :class:`ufm.torch.NearestMeanAgreement` accumulate the collapse metrics over batches.
-- :func:`ufm.torch.collect` measures a model with a data loader.
+- :func:`ufm.torch.collect` measures a model with a data loader, :func:`ufm.torch.compare` puts it
+  beside the theory, :func:`ufm.torch.compare_run` does so with a stored run.
 - :func:`ufm.torch.train` trains a network in the setting of the theory, :func:`build_network`,
   :func:`load_images`, :func:`ufm_loss` and their like are its pieces, and
   :func:`load_protocol` reads whole experiments.
@@ -15,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ufm.torch.collect import Collected, collect
+    from ufm.torch._collect import Collected, collect
+    from ufm.torch._compare import compare, compare_run
     from ufm.torch.config import RunConfig
     from ufm.torch.data import Images, Preparation, imbalanced_subset, load_images, prepare
     from ufm.torch.losses import (
@@ -37,7 +39,7 @@ _HOMES = {
     "AnnealedLeakyReLU": "ufm.torch.losses",
     "Classifier": "ufm.torch.networks",
     "CollapseMetrics": "ufm.torch.metrics",
-    "Collected": "ufm.torch.collect",
+    "Collected": "ufm.torch._collect",
     "FeaturePenalty": "ufm.torch.losses",
     "FeatureStatistics": "ufm.torch.metrics",
     "Images": "ufm.torch.data",
@@ -49,7 +51,9 @@ _HOMES = {
     "RunConfig": "ufm.torch.config",
     "build_network": "ufm.torch.networks",
     "centre_bias": "ufm.torch.losses",
-    "collect": "ufm.torch.collect",
+    "collect": "ufm.torch._collect",
+    "compare": "ufm.torch._compare",
+    "compare_run": "ufm.torch._compare",
     "imbalanced_subset": "ufm.torch.data",
     "load_images": "ufm.torch.data",
     "load_protocol": "ufm.torch.protocol",
@@ -79,6 +83,8 @@ __all__ = [
     "build_network",
     "centre_bias",
     "collect",
+    "compare",
+    "compare_run",
     "imbalanced_subset",
     "load_images",
     "load_protocol",

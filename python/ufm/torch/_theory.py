@@ -62,12 +62,9 @@ def theory_of(config: RunConfig, counts: NDArray[np.int64], penalty: FeaturePena
             counts, penalty.lambda_z, penalty.lambda_b, tol=_TOL, class_weights=weights
         )
         return Theory(free.Z, free.b, free.objective, f"free features, {free.status.name}")
-    solve = getattr(ufm, "nonnegative_solution", None)
-    if solve is None:
-        return Theory.none("nonnegative features need ufm.nonnegative_solution")
-    if weights is not None:
-        return Theory.none("nonnegative features with class weights have no solver")
-    found = solve(counts, penalty.lambda_z, penalty.lambda_b)
+    found = ufm.nonnegative_solution(
+        counts, penalty.lambda_z, penalty.lambda_b, tol=_TOL, class_weights=weights
+    )
     return Theory(found.Z, found.b, found.objective, f"nonnegative features, {found.status.name}")
 
 

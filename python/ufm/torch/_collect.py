@@ -129,8 +129,8 @@ def collect(
     TypeError, ValueError
         If an argument is not allowed, no sample was seen, or a batch is not as described.
     """
-    model = _unwrapped(model)
-    layer = _find(model, classifier)
+    model = unwrapped(model)
+    layer = find_classifier(model, classifier)
     weight, bias = linear_parameters(layer)
     num_classes, dim = weight.shape
     run = _Run(
@@ -179,7 +179,7 @@ def _numpy(tensor: Tensor) -> FloatArray:
     return np.array(tensor.detach().cpu().to(torch.float64).numpy())
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """The model inside what compiles or distributes it: its forward pass is the same."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -191,7 +191,8 @@ def _unwrapped(model: nn.Module) -> nn.Module:
     return unwrapped
 
 
-def _find(model: nn.Module, classifier: str | nn.Module) -> nn.Module:
+def find_classifier(model: nn.Module, classifier: str | nn.Module) -> nn.Module:
+    """The last layer, by name or as itself; an error lists what there is."""
     if isinstance(classifier, str):
         layers: dict[str, nn.Module] = dict(model.named_modules())
         if classifier not in layers:

@@ -191,6 +191,24 @@ def test_above_lambda_max_both_theories_say_the_same():
     assert "the two predict the same Z" in found.summary()
 
 
+def test_class_weights_and_tensors():
+    counts, weights = [20, 20, 20, 20, 5, 5], [1.0, 2.0, 1.0, 2.0, 1.0, 1.0]
+    solution = ufm.solve(counts, 0.02, 0.05, class_weights=weights, tol=1e-11)
+    W, H = solution.factors()
+    found = ufm.compare_prediction(
+        (torch.tensor(W), torch.tensor(H.T)),
+        torch.tensor(solution.b),
+        counts,
+        0.02,
+        0.05,
+        class_weights=weights,
+    )
+    assert [cluster.class_weight for cluster in found.clusters] == [2.0, 1.0, 1.0]
+    assert found.fit("free").errors.Z_relative < 1e-4
+    assert found.fit("free").agrees
+    np.testing.assert_allclose(found.Z, solution.Z, atol=1e-12)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra torch)")

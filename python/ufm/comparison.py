@@ -27,6 +27,7 @@ from ufm.metrics import (
     predicted_grams,
     prediction_errors,
 )
+from ufm.metrics._arrays import to_numpy
 from ufm.problem import (
     FloatArray,
     check_class_weights,
@@ -135,10 +136,9 @@ class Comparison:
     @cached_property
     def Z(self) -> FloatArray:
         """Measured mean prediction matrix, shape (K, K)."""
-        if isinstance(self.measured, tuple):
-            product: FloatArray = mean_prediction(*self.measured)
-            return product
-        return np.asarray(self.measured, dtype=np.float64)
+        given = self.measured
+        dense = mean_prediction(*given) if isinstance(given, tuple) else given
+        return np.asarray(to_numpy(dense), dtype=np.float64)
 
     @property
     def best(self) -> TheoryFit | None:

@@ -159,6 +159,8 @@ def compare_run(
     if run.status != "finished":
         raise ValueError(f"run {folder} must be finished to be compared, it is {run.status}")
     state, final = run.state, run.final
+    if not final:
+        raise ValueError(f"run {folder} is damaged: it is finished but has no result")
     return compare_prediction(
         (final["W"], final["means"]),
         final["b"],

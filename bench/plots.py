@@ -84,7 +84,7 @@ def time_against_size(records: list[Record], path: Path) -> None:
     for ax in grid[-1]:
         ax.set_xlabel("classes K, all counts different")
     _legend(figure, list(grid.ravel()))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 
@@ -124,7 +124,7 @@ def gap_against_time(records: list[Record], path: Path, size: int = 100) -> None
         ax.set_ylim(1e-10, 2.0)
     axes[0][0].set_ylabel("relative duality gap")
     _legend(figure, list(axes[0]))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
 
 

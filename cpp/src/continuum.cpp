@@ -63,6 +63,7 @@ class Attempt {
   ContinuumResult run(const Reduction& reduction, int iterations_before) {
     const Problem& problem = loss_.problem();
     NodesMonitor nodes(monitor_, iterations_before);
+    coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
     const ReducedSolution coarse = solve(reduction.problem, coarse_options_, nodes);
     const bool stopped =
         coarse.status == Status::time_limit || coarse.status == Status::interrupted;
@@ -112,6 +113,9 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
   int inner_iterations = 0;
   double certificate_seconds = 0.0;
   for (const ReductionOptions& refinement : refinements) {
+    if (!may_iterate(options, iterations)) {
+      break;
+    }
     const Reduction reduction = reduce(problem, refinement);
     if (3 * reduction.problem.size() > 2 * problem.size()) {
       break;  // hardly smaller than the problem itself

@@ -109,7 +109,9 @@ constexpr Index worth_reducing = 128;
 ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
                              const ContinuumResult& before, const SolveOptions& options,
                              Monitor& monitor) {
-  Iterate iterate = solve_factored(loss, start, options, monitor);
+  SolveOptions rest = options;
+  rest.max_iterations = remaining_iterations(options, before.iterations);
+  Iterate iterate = solve_factored(loss, start, rest, monitor);
   iterate.iterations += before.iterations;
   iterate.inner_iterations += before.inner_iterations;
   iterate.certificate_seconds += before.certificate_seconds;
@@ -131,8 +133,9 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
   }
   const double gap = reduced.found ? reduced.best.certificate.relative_gap : 0.0;
   ReducedSolution solution;
-  const bool stopped =
-      reduced.reason == Status::time_limit || reduced.reason == Status::interrupted;
+  const bool stopped = reduced.reason == Status::time_limit ||
+                       reduced.reason == Status::interrupted ||
+                       !may_iterate(options, reduced.iterations);
   if (reduced.found && (gap <= options.tol || stopped || size > factored_limit)) {
     solution = conclude(loss, std::move(reduced.best), reduced, options);
     solution.structured = std::move(reduced.structured);

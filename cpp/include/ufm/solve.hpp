@@ -48,6 +48,14 @@ struct SolveOptions {
   const NearbySolution* start = nullptr;
 };
 
+// Whether the limit leaves any after so many iterations, and how many (0: no limit).
+inline bool may_iterate(const SolveOptions& options, int done) {
+  return options.max_iterations == 0 || done < options.max_iterations;
+}
+inline int remaining_iterations(const SolveOptions& options, int done) {
+  return options.max_iterations == 0 ? 0 : options.max_iterations - done;
+}
+
 struct ReducedSolution {
   Point point;                  // point.m is empty where the matrix is structured
   StructuredMatrix structured;  // M, for more than dense_limit clusters by the continuum method

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import (
@@ -24,6 +25,7 @@ from ufm.problem import check_limit
 # A chunk that was under way this often when its worker died is likely to be the cause.
 MOST_LOSSES = 3
 _LOOK_AROUND = 0.2  # seconds until Ctrl-C is noticed at the latest
+_PATIENCE = 4.0  # seconds that running chunks get to finish when a sweep is stopped
 
 
 class WorkersLostError(RuntimeError):
@@ -99,12 +101,17 @@ class Pool:
         return True
 
     def close(self, *, at_once: bool) -> None:
-        """End an executor that was made here; ``at_once`` does not wait for running chunks."""
+        """End an executor that was made here; ``at_once`` waits only briefly for running chunks."""
         if not self._owned or self.executor is None:
             return
         processes = list((getattr(self.executor, "_processes", None) or {}).values())
         self.executor.shutdown(wait=not at_once, cancel_futures=True)
         if at_once:
+            # A worker that is ended while it hands over a result leaves half of it in the pipe, and
+            # this interpreter could then not exit. Most chunks are done soon.
+            until = time.monotonic() + _PATIENCE
+            for process in processes:
+                process.join(max(until - time.monotonic(), 0.0))
             for process in processes:
                 process.terminate()
         self.executor = None

@@ -241,6 +241,7 @@ class _Solver:
             self._lambda_b,
             tol=self._tol,
             class_weights=self._weights,
+            start=start,
         )
 
 

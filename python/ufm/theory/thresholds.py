@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike
 from ufm import _core
 from ufm._linalg import ensure_lapack
 from ufm._loss import PLAIN, Loss, check_loss
-from ufm.problem import check_counts, check_lambda_b
+from ufm.problem import FloatArray, check_counts, check_lambda_b
+from ufm.theory._cluster_matrix import group
+from ufm.theory._decoupled import Decoupled
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,24 @@ class Thresholds:
         }
 
 
+def _lambda_max(
+    counts: FloatArray,
+    weights: FloatArray | None,
+    lambda_b: float,
+    loss: Loss,
+    num_clusters: int,
+) -> float:
+    """The lambda_z at and above which Z = 0, for checked arguments."""
+    if not (loss.smoothing or loss.has_scales or loss.has_offsets):
+        # Needs no C x C matrix.
+        return Decoupled.of(group(counts, weights), lambda_b).lambda_max()
+    if num_clusters >= _core.lapack_crossover:
+        ensure_lapack()
+    core_weights = np.empty(0) if weights is None else weights
+    zero = _core.zero_solution(counts, core_weights, lambda_b, **loss.core_arguments())
+    return float(zero[1])
+
+
 def thresholds(
     counts: ArrayLike,
     lambda_b: float,
@@ -122,15 +142,12 @@ def thresholds(
     counts = check_counts(counts)
     loss, weights = check_loss(loss, class_weights, counts.size)
     lambda_b = check_lambda_b(lambda_b)
-    core_weights = np.empty(0) if weights is None else weights
     ones = np.ones_like(counts)
     scales = loss.scales if loss.has_scales and loss.scales is not None else ones
     offsets = loss.offsets if loss.has_offsets and loss.offsets is not None else 0.0 * ones
     keys = np.stack([-counts, -(ones if weights is None else weights), -scales, -offsets])
     values, sizes = np.unique(keys, axis=1, return_counts=True)
-    if sizes.size >= _core.lapack_crossover:
-        ensure_lapack()
-    _, lambda_max = _core.zero_solution(counts, core_weights, lambda_b, **loss.core_arguments())
+    lambda_max = _lambda_max(counts, weights, lambda_b, loss, sizes.size)
     total = float(counts.sum())
     kept = 1.0 - loss.smoothing
     clusters = [
@@ -146,4 +163,4 @@ def thresholds(
         )
         for (count, weight, scale, offset), size in zip(values.T, sizes, strict=True)
     ]
-    return Thresholds(clusters, float(lambda_max), lambda_b, total, loss)
+    return Thresholds(clusters, lambda_max, lambda_b, total, loss)

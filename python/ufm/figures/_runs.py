@@ -259,7 +259,7 @@ def _mean(values: FloatArray) -> float:
 
 
 def _variant(name: str) -> str:
-    """ "remedied" of "remedied_relu_lambda_z=0.0027"."""
+    """What is left of a run's name, such as remedied of remedied_relu_lambda_z=0.0027."""
     name = re.sub(r"lambda_z=[^_]+", "", name)
     parts = [part for part in name.split("_") if part and part not in _KINDS]
     kept = [part for part in parts if not re.match(r"\d+x\d|seed=", part)]

@@ -64,7 +64,8 @@ def _problem(found: RunResult) -> tuple[str, float]:
 
 def _borders(results: list[RunResult], problem: tuple[str, float]) -> NDArray[np.float64]:
     counts = next(found for found in results if _problem(found) == problem).counts
-    return np.flatnonzero(np.diff(counts)) + 0.5
+    borders: NDArray[np.float64] = np.flatnonzero(np.diff(counts)).astype(np.float64) + 0.5
+    return borders
 
 
 def _column_title(found: RunResult, same_counts: bool) -> str:
@@ -95,7 +96,7 @@ def _panel(
 def spread(results: list[RunResult]) -> Figure:
     """Spread of the smallest classes and error of Z against lambda_z over the threshold."""
     groups = _by(results, "features")
-    figure = new_figure(4.0 * len(groups) + 0.4, 5.4)
+    figure = new_figure(3.4 * len(groups) + 0.4, 4.6)
     axes = figure.subplots(2, len(groups), squeeze=False, sharex=True, sharey="row")
     for column, (features, group) in enumerate(groups.items()):
         top, bottom = axes[:, column]
@@ -136,7 +137,7 @@ def nc1(results: list[RunResult]) -> Figure:
                 end = float(metrics["epoch"][-1]), float(values[-1])
                 ax.plot(*end, color=colour, marker="D", markersize=4, linestyle="none")
         ax.set_yscale("log")
-        _legend(ax)
+    _legend(axes.ravel()[0], low=True)
     _label_grid(axes, "epoch", "NC1 (diamond: after the end phase)")
     return figure
 
@@ -149,7 +150,7 @@ def errors(results: list[RunResult]) -> Figure:
         for found, colour in zip(group, _COLOURS, strict=False):
             error_z, error_b, _ = found.history()
             epochs = found.epochs
-            ax.plot(epochs, error_z, color=colour, label=f"{found.variant}: Z")
+            ax.plot(epochs, error_z, color=colour, label=f"{found.variant}: Z", linewidth=1.3)
             ax.plot(
                 epochs,
                 error_b,
@@ -242,7 +243,7 @@ def _grid(results: list[RunResult]) -> dict[str, dict[str, list[RunResult]]]:
 
 def _grid_figure(grid: dict[str, dict[str, list[RunResult]]]) -> tuple[Figure, NDArray[Any]]:
     columns = max(len(row) for row in grid.values())
-    figure = new_figure(3.3 * columns + 0.4, 2.3 * len(grid) + 0.3)
+    figure = new_figure(2.9 * columns + 0.4, 2.0 * len(grid) + 0.3)
     axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
     return figure, axes
 
@@ -271,10 +272,17 @@ def _label_grid(axes: NDArray[Any], x: str, y: str) -> None:
 def _tidy(ax: Axes) -> None:
     ax.grid(axis="y", linewidth=0.4, color="#dddddd")
     ax.set_axisbelow(True)
+    ax.minorticks_off()
     ax.tick_params(which="both", labelsize=SMALL, length=2, width=0.6, color=FAINT, labelcolor=INK)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set(linewidth=0.6, color=FAINT)
 
 
-def _legend(ax: Axes, ncols: int = 1, size: float = SMALL) -> None:
-    ax.legend(frameon=False, fontsize=size, labelcolor=INK, loc="upper right", ncols=ncols)
+def _legend(ax: Axes, ncols: int = 1, size: float = SMALL, low: bool = False) -> None:
+    ax.legend(
+        frameon=False,
+        fontsize=size,
+        labelcolor=INK,
+        loc="lower left" if low else "upper right",
+        ncols=ncols,
+    )

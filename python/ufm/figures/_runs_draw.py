@@ -96,7 +96,7 @@ def _panel(
 def spread(results: list[RunResult]) -> Figure:
     """Spread of the smallest classes and error of Z against lambda_z over the threshold."""
     groups = _by(results, "features")
-    figure = new_figure(3.4 * len(groups) + 0.4, 4.6)
+    figure = new_figure(3.0 * len(groups) + 0.4, 4.0)
     axes = figure.subplots(2, len(groups), squeeze=False, sharex=True, sharey="row")
     for column, (features, group) in enumerate(groups.items()):
         top, bottom = axes[:, column]
@@ -138,7 +138,7 @@ def nc1(results: list[RunResult]) -> Figure:
                 ax.plot(*end, color=colour, marker="D", markersize=4, linestyle="none")
         ax.set_yscale("log")
     _legend(axes.ravel()[0], low=True)
-    _label_grid(axes, "epoch", "NC1 (diamond: after the end phase)")
+    _label_grid(axes, "epoch (diamond: after the end phase)", "NC1")
     return figure
 
 
@@ -155,8 +155,7 @@ def errors(results: list[RunResult]) -> Figure:
                 epochs,
                 error_b,
                 color=colour,
-                linestyle=(0, (3, 1.5)),
-                linewidth=1.0,
+                linewidth=0.6,
                 label=f"{found.variant}: b, centred",
             )
         ax.set_yscale("log")
@@ -221,6 +220,7 @@ def accuracy(results: list[RunResult]) -> Figure:
     ax.set_xticks(range(len(groups)), [name.replace("-", "\n") for name in groups])
     ax.set_ylabel("accuracy on test images", fontsize=SMALL, color=INK)
     ax.set_ylim(0, max(ax.get_ylim()[1] * 1.15, 0.05))
+    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 1])
     _tidy(ax)
     _legend(ax, ncols=2)
     return figure
@@ -243,7 +243,7 @@ def _grid(results: list[RunResult]) -> dict[str, dict[str, list[RunResult]]]:
 
 def _grid_figure(grid: dict[str, dict[str, list[RunResult]]]) -> tuple[Figure, NDArray[Any]]:
     columns = max(len(row) for row in grid.values())
-    figure = new_figure(2.9 * columns + 0.4, 2.0 * len(grid) + 0.3)
+    figure = new_figure(2.7 * columns + 0.4, 1.9 * len(grid) + 0.3)
     axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
     return figure, axes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,16 +97,17 @@ def _panel(
 def spread(results: list[RunResult]) -> Figure:
     """Spread of the smallest classes and error of Z against lambda_z over the threshold."""
     groups = _by(results, "features")
-    figure = new_figure(3.0 * len(groups) + 0.4, 4.0)
+    colours = dict(zip(_by(results, "variant"), cycle(_COLOURS), strict=False))
+    figure = new_figure(3.0 * len(groups) + 0.4, 4.3)
     axes = figure.subplots(2, len(groups), squeeze=False, sharex=True, sharey="row")
     for column, (features, group) in enumerate(groups.items()):
         top, bottom = axes[:, column]
         rows = [found.record() for found in group]
         rows.sort(key=lambda row: float(row["lambda_z_over_threshold"]))
-        for name, colour in zip(_by(group, "variant"), _COLOURS, strict=False):
+        for name in _by(group, "variant"):
             mine = [row for row in rows if row["variant"] == name]
             x = [row["lambda_z_over_threshold"] for row in mine]
-            style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3.5}
+            style: dict[str, Any] = {"color": colours[name], "marker": "o", "markersize": 3.5}
             top.plot(x, [row["spread"] for row in mine], label=name, **style)
             bottom.plot(x, [row["error_z"] for row in mine], label=name, **style)
         x = [row["lambda_z_over_threshold"] for row in rows]
@@ -115,11 +117,11 @@ def spread(results: list[RunResult]) -> Figure:
         bottom.set_yscale("log")
         top.set_title(_FEATURES[features], fontsize=NORMAL, color=INK, loc="left")
         bottom.set_xlabel("$\\lambda_Z$ / threshold", fontsize=SMALL, color=INK)
-        _legend(top)
-    axes[0, 0].set_ylabel("spread of the smallest classes in Z", fontsize=SMALL, color=INK)
-    axes[1, 0].set_ylabel("relative error of Z (dashed: 1.5 %)", fontsize=SMALL, color=INK)
+    axes[0, 0].set_ylabel("spread in Z", fontsize=SMALL, color=INK)
+    axes[1, 0].set_ylabel("error of Z (dashed: 1.5 %)", fontsize=SMALL, color=INK)
     for ax in axes.ravel():
         _tidy(ax)
+    _legend_below(figure, list(axes[0]), ncols=4)
     return figure
 
 
@@ -128,7 +130,7 @@ def nc1(results: list[RunResult]) -> Figure:
     grid = _grid(results)
     figure, axes = _grid_figure(grid)
     for ax, group in _cells(axes, grid):
-        for found, colour in zip(group, _COLOURS, strict=False):
+        for found, colour in zip(group, cycle(_COLOURS), strict=False):
             metrics = found.run.metrics
             trained = metrics["polish_iterations"] == 0
             values = metrics["nc1"]
@@ -147,7 +149,7 @@ def errors(results: list[RunResult]) -> Figure:
     grid = _grid(results)
     figure, axes = _grid_figure(grid)
     for ax, group in _cells(axes, grid):
-        for found, colour in zip(group, _COLOURS, strict=False):
+        for found, colour in zip(group, cycle(_COLOURS), strict=False):
             error_z, error_b, _ = found.history()
             epochs = found.epochs
             ax.plot(epochs, error_z, color=colour, label=f"{found.variant}: Z", linewidth=1.3)
@@ -159,7 +161,7 @@ def errors(results: list[RunResult]) -> Figure:
                 label=f"{found.variant}: b, centred",
             )
         ax.set_yscale("log")
-    _legend(axes.ravel()[0], size=SMALL - 1.5)
+    _legend_below(figure, list(axes.ravel()), ncols=3)
     _label_grid(axes, "epoch, then iterations of the end phase", "relative error")
     return figure
 
@@ -278,10 +280,27 @@ def _tidy(ax: Axes) -> None:
     ax.spines[["left", "bottom"]].set(linewidth=0.6, color=FAINT)
 
 
-def _legend(ax: Axes, ncols: int = 1, size: float = SMALL, low: bool = False) -> None:
+def _legend_below(figure: Figure, axes: list[Axes], ncols: int) -> None:
+    """One legend for all panels, each name once."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+        loc="outside lower center",
+        ncols=ncols,
+    )
+
+
+def _legend(ax: Axes, ncols: int = 1, low: bool = False) -> None:
     ax.legend(
         frameon=False,
-        fontsize=size,
+        fontsize=SMALL,
         labelcolor=INK,
         loc="lower left" if low else "upper right",
         ncols=ncols,

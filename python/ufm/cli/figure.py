@@ -18,7 +18,7 @@ from ufm.cli import output
 from ufm.cli.options import to_lambda_b
 
 if TYPE_CHECKING:
-    from ufm.figures import PaperFigure, PhaseMap
+    from ufm.figures import PaperFigure, PhaseMap, RunsFigure
 
 DONE, NOT_CONVERGED = 0, 1
 _MOST_POINTS = 2000
@@ -36,6 +36,12 @@ numbers_option = click.option(
     "--numbers",
     type=click.Path(path_type=Path),
     help="Also write the numbers behind the picture into this file (csv, json).",
+)
+runs_option = click.option(
+    "--runs",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Trained networks beside the theory: a protocol's folder of runs from `ufm train`.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
@@ -62,9 +68,13 @@ def _paper_command(number: int, shows: str) -> click.Command:
         vectors: str | None,
         numbers: Path | None,
         as_json: bool,
+        runs: Path | None,
     ) -> int:
         from ufm import figures
 
+        if runs is not None:
+            _refuse_theory_options()
+            return _from_runs(number, runs, out, numbers, as_json)
         out = _picture_path(out, f"figure{number}.png", as_json)
         if numbers is not None:
             figures.check_numbers_path(numbers)
@@ -74,6 +84,7 @@ def _paper_command(number: int, shows: str) -> click.Command:
         return _finish(solved, _table, out, numbers, as_json)
 
     for option in (
+        runs_option,
         json_option,
         numbers_option,
         click.option(
@@ -108,6 +119,79 @@ for _number, _shows in {
     9: "Cosines between mean predictions as all counts grow.",
 }.items():
     figure.add_command(_paper_command(_number, _shows))
+
+
+def _runs_command(name: str, kind: int | str, shows: str) -> click.Command:
+    """The command of a figure that needs trained networks."""
+
+    def command(runs: Path, out: Path | None, numbers: Path | None, as_json: bool) -> int:
+        return _from_runs(kind, runs, out, numbers, as_json)
+
+    required = click.option(
+        "--runs",
+        type=click.Path(path_type=Path),
+        required=True,
+        metavar="FOLDER",
+        help="A protocol's folder of runs from `ufm train`.",
+    )
+    for option in (json_option, numbers_option, picture_option, required):
+        command = option(command)
+    return click.command(name, help=shows)(command)
+
+
+for _name, _kind, _help in (
+    ("1", 1, "NC1 of trained networks against epoch."),
+    ("3", 3, "Relative errors of Z and b of trained networks against epoch."),
+    ("spread", "spread", "Spread of the smallest classes and error of Z of trained networks."),
+    ("accuracy", "accuracy", "Accuracy of trained networks on test images, by class size."),
+):
+    figure.add_command(_runs_command(_name, _kind, _help))
+
+
+def _refuse_theory_options() -> None:
+    """A run fixes features, penalties and vectors; options that say otherwise are an error."""
+    context = click.get_current_context()
+    for name in ("features", "mode", "vectors"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} does not go with --runs: the runs decide it")
+
+
+def _from_runs(
+    kind: int | str, runs: Path, out: Path | None, numbers: Path | None, as_json: bool
+) -> int:
+    from ufm import figures
+
+    out = _picture_path(out, f"figure-{kind}-runs.png", as_json)
+    if numbers is not None:
+        figures.check_numbers_path(numbers)
+    return _finish(figures.runs_figure(kind, runs), _runs_table, out, numbers, as_json)
+
+
+def _runs_table(solved: RunsFigure) -> Table:
+    """One row a run."""
+    from ufm.cli import report
+
+    table = report._table(output.console())
+    rows = [_run_cells(row) for row in solved.records()]
+    for column in rows[0]:
+        table.add_column(column, justify="left" if column in ("run", "minority") else "right")
+    for row in rows:
+        table.add_row(*row.values())
+    return table
+
+
+def _run_cells(row: dict[str, Any]) -> dict[str, str]:
+    right = {True: "as predicted", False: "not as predicted"}[row["verdict_right"]]
+    return {
+        "run": row["run"],
+        "/ threshold": f"{row['lambda_z_over_threshold']:.3g}",
+        "error of Z": f"{row['error_z']:.4f}",
+        "of b": f"{row['error_b_centred']:.4f}",
+        "spread": f"{row['spread']:.4f}",
+        "predicted": f"{row['spread_predicted']:.4f}",
+        "minority": f"{'merged' if row['collapsed'] else 'separate'}, {right}",
+        "dead": str(row["dead_classes"]),
+    }
 
 
 @figure.command()

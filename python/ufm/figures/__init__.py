@@ -15,10 +15,14 @@ from ufm.figures._path import collapse_path
 from ufm.figures._phase import phase_diagram, sweep
 from ufm.figures._phase_map import phase_map
 from ufm.figures._phase_solve import PhaseMap, solve_phase_map
+from ufm.figures._runs import RunResult, read_runs
+from ufm.figures._runs_figure import RunsFigure, runs_figure
 
 __all__ = [
     "PaperFigure",
     "PhaseMap",
+    "RunResult",
+    "RunsFigure",
     "check_numbers_path",
     "check_path",
     "collapse_path",
@@ -29,6 +33,8 @@ __all__ = [
     "paper_figure",
     "phase_diagram",
     "phase_map",
+    "read_runs",
+    "runs_figure",
     "save",
     "solve_paper_figure",
     "solve_phase_map",

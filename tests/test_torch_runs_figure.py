@@ -1,0 +1,201 @@
+"""Trained networks beside the theory, on folders of runs whose numbers are known."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+import ufm
+from ufm import figures
+from ufm.torch import RunConfig
+from ufm.torch.run_folder import write_config, write_final, write_metrics, write_state
+
+COUNTS = (50, 50, 50, 10, 10)
+N = sum(COUNTS)
+THRESHOLD = math.sqrt(10) / N
+CENTRING = np.eye(5) - 1 / 5
+
+
+def _write(folder, name, features, ratio, change=None, *, counts=COUNTS, status="finished"):
+    """A run whose Z and b are theory's, changed at the last of three measurements."""
+    lambda_z = ratio * THRESHOLD
+    solve = ufm.solve if features == "linear" else ufm.nonnegative_solution
+    theory = solve(counts, lambda_z, 0.02, tol=1e-10)
+    Z, b = theory.Z.copy(), theory.b.copy()
+    if change is not None:
+        Z, b = change(Z, b)
+    config = RunConfig.from_dict(
+        {
+            "name": name,
+            "data": {"source": "digits", "counts": ",".join(map(str, counts))},
+            "model": {"features": features},
+            "penalty": {"lambda_z": lambda_z, "lambda_b": 0.02, "ramp_until": 0.5},
+        }
+    )
+    path = folder / name
+    path.mkdir(parents=True)
+    write_config(path, config)
+    write_state(path, {"status": status, "lambda_z": lambda_z, "lambda_b": 0.02, "seconds": 1.0})
+    rows = [
+        {
+            "epoch": float(epoch),
+            "polish_iterations": float(polish),
+            "objective": theory.objective + 0.5 / (i + 1),
+            "nc1": 10.0**-i,
+            "accuracy": 0.5,
+        }
+        for i, (epoch, polish) in enumerate([(1, 0), (2, 0), (2, 30)])
+    ]
+    write_metrics(path, rows)
+    if status == "finished":
+        write_final(
+            path,
+            {
+                "Z": Z,
+                "b": b,
+                "counts": np.array(counts),
+                "effective_counts": np.array(counts),
+                "Z_history": np.stack([2 * theory.Z, Z, Z]),
+                "b_history": np.stack([theory.b, b, b]),
+                "test_accuracy": np.array([0.9, 0.8, 0.7, 0.2, 0.0]),
+            },
+        )
+    return theory
+
+
+def _by_name(folder):
+    return {found.run.config.name: found.record() for found in figures.read_runs(folder)}
+
+
+def test_exact_runs_have_no_error_and_the_right_verdict(tmp_path):
+    for features in ("linear", "relu"):
+        for ratio in (0.6, 1.3):
+            _write(tmp_path / "p", f"remedied_{features}_lambda_z={ratio}", features, ratio)
+    records = _by_name(tmp_path / "p")
+    assert len(records) == 4
+    for name, row in records.items():
+        assert row["error_z"] < 1e-6 and row["max_error_z"] < 1e-6 and row["error_b_centred"] < 1e-6
+        assert row["verdict_right"] and row["collapsed"] == ("1.3" in name)
+        assert row["lambda_z_over_threshold"] == pytest.approx(1.3 if "1.3" in name else 0.6)
+        assert (row["variant"], row["dead_classes"]) == ("remedied", 0)
+        assert row["theory"] == ("free" if "linear" in name else "nonnegative")
+        assert row["error_z_other_theory"] > 0.01
+        assert row["excess_objective"] == pytest.approx(0.5 / 3, abs=1e-6)
+        assert row["test_accuracy_majority"] == pytest.approx(0.8)
+        assert row["test_accuracy_minority"] == pytest.approx(0.1)
+        assert row["remedies"] == "ramp from 0 until 0.5"
+
+
+def test_errors_by_hand(tmp_path):
+    shift = np.array([0.0, 0, 0, 0.3, -0.3])
+
+    def change(Z, b):
+        Z[3, 3] += 0.25
+        return Z, b + shift + 0.1
+
+    theory = _write(tmp_path / "p", "plain_linear_lambda_z=1", "linear", 0.6, change)
+    (row,) = _by_name(tmp_path / "p").values()
+    assert row["max_error_z"] == pytest.approx(0.25, abs=1e-6)
+    assert row["max_error_b"] == pytest.approx(0.4, abs=1e-6)
+    assert row["error_z"] == pytest.approx(0.25 / np.linalg.norm(theory.Z), rel=1e-5)
+    centred = np.linalg.norm(CENTRING @ theory.b)
+    assert row["error_b_centred"] == pytest.approx(np.linalg.norm(shift) / centred, rel=1e-5)
+    raw = np.linalg.norm(shift + 0.1) / np.linalg.norm(theory.b)
+    assert row["error_b"] == pytest.approx(raw, rel=1e-5)
+    (found,) = figures.read_runs(tmp_path / "p")
+    errors, _, _ = found.history()
+    assert errors[0] == pytest.approx(1.0, rel=1e-6)  # twice theory's Z
+    assert errors[1:] == pytest.approx([row["error_z"]] * 2)
+    assert list(found.epochs) == [1, 2, 32]
+
+
+def test_dead_and_merged_classes_and_their_epochs(tmp_path):
+    def kill(Z, b):
+        Z[:, 4] = 0
+        return Z, b
+
+    def merge(Z, b):
+        Z[:, 3:] = Z[:, 3:].mean(1, keepdims=True)
+        return Z, b
+
+    _write(tmp_path / "p", "plain_relu_a", "relu", 0.6, kill)
+    _write(tmp_path / "p", "plain_linear_b", "linear", 0.6, merge)
+    records = _by_name(tmp_path / "p")
+    killed, merged = records["plain_relu_a"], records["plain_linear_b"]
+    assert (killed["dead_classes"], killed["dead_from"]) == (1, "2")
+    assert killed["verdict_right"] and math.isnan(killed["merged_from"])
+    assert (merged["dead_classes"], merged["merged_from"]) == (0, 2.0)
+    assert merged["collapsed"] and not merged["collapsed_predicted"]
+    assert not merged["verdict_right"]
+
+
+def test_zero_theory_has_no_relative_error(tmp_path):
+    _write(tmp_path / "p", "plain_linear_far", "linear", 10.0, lambda Z, b: (Z + 1e-4, b))
+    (row,) = _by_name(tmp_path / "p").values()
+    assert math.isnan(row["error_z"])
+    assert row["max_error_z"] == pytest.approx(1e-4)
+    assert row["collapsed"] and row["verdict_right"]
+
+
+@pytest.mark.parametrize("kind", [1, 3, 5, 6, 7, 8, 9, "spread", "accuracy"])
+def test_pictures(tmp_path, kind):
+    for variant in ("plain", "remedied"):
+        for features in ("linear", "relu"):
+            _write(tmp_path / "p", f"{variant}_{features}_lambda_z=1", features, 0.6)
+    _write(tmp_path / "p", "plain_linear_lambda_z=2", "linear", 1.2)  # others have no such run
+    picture = figures.save(figures.runs_figure(kind, tmp_path / "p").draw(), tmp_path / "a.png")
+    assert picture.stat().st_size > 3000
+
+
+def test_panels_show_the_networks_own_numbers(tmp_path):
+    def change(Z, b):
+        return Z * 1.5, b
+
+    theory = _write(tmp_path / "p", "plain_linear_lambda_z=1", "linear", 0.6, change)
+    axes = [ax for ax in figures.runs_figure(5, tmp_path / "p").draw().axes if ax.images]
+    drawn = [np.asarray(ax.images[0].get_array()) for ax in axes]
+    assert drawn[0] == pytest.approx(theory.Z, abs=1e-6)
+    assert drawn[1] == pytest.approx(1.5 * theory.Z, abs=1e-6)
+
+
+def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
+    _write(tmp_path / "p", "plain_linear_a", "linear", 0.6, status="running")
+    with pytest.raises(ValueError, match=r"no finished run \(1 unfinished\)"):
+        figures.read_runs(tmp_path / "p")
+    _write(tmp_path / "p", "plain_linear_b", "linear", 0.6)
+    assert len(figures.read_runs(tmp_path / "p")) == 1
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        figures.read_runs(tmp_path / "q")
+    with pytest.raises(ValueError, match="1, 3, 5, 6, 7, 8, 9, got 2"):
+        figures.runs_figure(2, tmp_path / "p")
+    with pytest.raises(ValueError, match="kind"):
+        figures.runs_figure("nothing", tmp_path / "p")
+
+
+def test_command_line(tmp_path, capsys):
+    pytest.importorskip("click")
+    pytest.importorskip("rich")
+    from ufm.cli import main
+
+    _write(tmp_path / "p", "plain_linear_a", "linear", 0.6)
+    picture, numbers = tmp_path / "a.png", tmp_path / "a.csv"
+    options = ["--runs", str(tmp_path / "p"), "--out", str(picture), "--numbers", str(numbers)]
+    assert main(["figure", "5", *options]) == 0
+    assert "plain_linear_a" in capsys.readouterr().out
+    with open(numbers, newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["run"] == "plain_linear_a" and float(row["error_z"]) < 1e-6
+    assert picture.stat().st_size > 3000
+    assert main(["figure", "3", "--runs", str(tmp_path / "p"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["dead_classes"] == 0
+    assert main(["figure", "5", *options, "--features", "free"]) == 2
+    assert "--features does not go with --runs" in capsys.readouterr().err
+    assert main(["figure", "1", "--runs", str(tmp_path / "none")]) == 2
+    assert "does not exist" in capsys.readouterr().err

@@ -265,3 +265,9 @@ def test_bad_input_is_named(call, error, name):
     solution = ufm.solve([9, 4, 4], 0.1, 0.02)
     with pytest.raises(error, match=name):
         call(solution)
+
+
+def test_refuses_nonnegative_features():
+    solution = ufm.nonnegative_solution([500] * 5 + [100] * 5, 0.0035, 0.02)
+    with pytest.raises(TypeError, match="solution must have signed features"):
+        ufm.predicted_geometry(solution)

@@ -201,3 +201,9 @@ def test_text_and_plain_values():
 def test_bad_input_is_named(call, name):
     with pytest.raises(ValueError, match=name):
         call()
+
+
+def test_no_negative_ratio_where_the_minority_merges_at_any():
+    found = ufm.critical_ratios((5, 5), 100, 0.05, 0.02)
+    assert found.minority_collapse == 0.0
+    assert found.majority_count == 0.0

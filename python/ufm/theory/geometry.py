@@ -11,6 +11,7 @@ import numpy as np
 from ufm.problem import FloatArray, check_positive
 from ufm.solution import Solution
 from ufm.theory._cluster_matrix import ClusterMatrix, plain
+from ufm.theory._nonnegative_factors import NonnegativeSolution
 from ufm.theory.cosines import Cosines, check_solution
 
 _ROUNDING = 1e-13
@@ -130,11 +131,17 @@ def predicted_geometry(
     Raises
     ------
     TypeError, ValueError
-        If an argument is not allowed or the lambdas do not fit lambda_z.
+        If an argument is not allowed (a NonnegativeSolution is not: its features are not signed)
+        or the lambdas do not fit lambda_z.
     MemoryError
         If C x C doubles do not fit into memory.
     """
     check_solution(solution)
+    if isinstance(solution, NonnegativeSolution):
+        raise TypeError(
+            "solution must have signed features, got a NonnegativeSolution, whose factors are not "
+            "those of a singular value decomposition; see its factors()"
+        )
     lambda_w, lambda_h = solution._factor_lambdas(lambda_w, lambda_h)
     check_positive("lambda_w", lambda_w)
     check_positive("lambda_h", lambda_h)

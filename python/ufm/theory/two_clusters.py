@@ -224,7 +224,7 @@ def critical_ratios(
             f"{lambda_z:.6g} * sqrt({n_b:.6g})"
         )
     g = 1 / (lambda_z * math.sqrt(n_b))
-    star = (g - k_b) / k_a
+    star = max((g - k_b) / k_a, 0.0)
     separate = (math.nan, math.nan)
     if k_a > 1 and g * g > 4 * k_a * k_b:
         high = ((g + math.sqrt(g * g - 4 * k_a * k_b)) / (2 * k_a)) ** 2

@@ -44,6 +44,8 @@ def one_line(capsys, *parts: str) -> str:
         ({"counts": "some words"}, ["--counts", "some words"]),
         ({"counts": "two\nlines"}, ["--counts"]),
         ({"counts": None}, ["--counts"]),
+        ({"counts": "1e308x2,5", "lambda_z": "0.1x"}, ["--counts", "finite sum"]),
+        ({"counts": "1e-300,1e300"}, ["--counts", "1e-300"]),
         ({"lambda_z": None}, ["--lambda-z"]),
         ({"lambda_b": None}, ["--lambda-b"]),
         ({"lambda_z": "0"}, ["--lambda-z", "'0'"]),

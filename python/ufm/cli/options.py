@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufm.counts import load_counts
+from ufm.problem import check_counts
 
 Counts = NDArray[np.float64]
 
@@ -31,7 +32,7 @@ class LambdaZ:
 def to_counts(context: click.Context, option: click.Parameter, text: str) -> Counts:
     """A list of counts or a CSV file, as an array of shape (K,)."""
     try:
-        return load_counts(text)
+        return check_counts(load_counts(text))
     except ValueError as error:
         message = str(error).removeprefix("counts: ")
     except OSError as error:

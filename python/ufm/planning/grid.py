@@ -333,10 +333,11 @@ def _weights(value: Any, counts: Vectors) -> Vectors:
             "class_weights need counts with one number of classes, got vectors of "
             f"{', '.join(str(size) for size in sorted(sizes))} classes"
         )
-    size = sizes.pop()
 
     def check(item: Any) -> FloatArray:
-        weights = check_class_weights(item, size)
+        weights: FloatArray | None = None
+        for vector in counts.vectors:
+            weights = check_class_weights(item, vector)
         if weights is None:
             raise TypeError("class_weights must be a vector, got None")
         return weights

@@ -6,6 +6,7 @@ one line on stderr and a status.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-import numpy as np
 
 import ufm
 from ufm.cli import output, report
@@ -156,12 +156,17 @@ def solve(
 @lambda_b_option
 @json_option
 def thresholds(counts: Counts, lambda_b: float, as_json: bool) -> int:
-    """Where the classes of each cluster merge, and where Z vanishes."""
+    """Where the classes of each cluster merge or keep the bias alone, and where Z vanishes."""
     found = ufm.thresholds(counts, lambda_b)
+    alone = ufm.bias_only_thresholds(counts, lambda_b) if lambda_b < math.inf else None
     if as_json:
-        output.print_json(found.to_dict())
+        record = found.to_dict()
+        record["decoupling"] = None if alone is None else alone.decoupling
+        for i, cluster in enumerate(record["clusters"]):
+            cluster["bias_only"] = None if alone is None else alone.clusters[i].bias_only
+        output.print_json(record)
     else:
-        report.print_thresholds(output.console(), found, np.asarray(counts))
+        report.print_thresholds(output.console(), found, alone)
     return DONE
 
 

@@ -20,7 +20,7 @@ from ufm.cli import output, report
 from ufm.cli.advise import advise
 from ufm.cli.compare import compare
 from ufm.cli.figure import figure
-from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
+from ufm.cli.options import OUTPUT_PATH, Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 from ufm.cli.sweep import sweep
 from ufm.cli.train import train
@@ -108,9 +108,7 @@ def cli(context: click.Context) -> int:
 @click.option("--threads", type=int, help="Threads to use.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Stop after this long.")
 @json_option
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw Z into this file (png, pdf, svg)."
-)
+@click.option("--plot", type=OUTPUT_PATH, help="Draw Z into this file (png, pdf, svg).")
 def solve(
     counts: Counts,
     lambda_z: LambdaZ,
@@ -174,7 +172,7 @@ def thresholds(counts: Counts, lambda_b: float, as_json: bool) -> int:
 @click.option(
     "--output",
     "folder",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     default=Path("ufm-demo"),
     help="Folder for the pictures.  [default: ./ufm-demo]",
 )

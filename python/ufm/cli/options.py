@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -27,6 +29,26 @@ class LambdaZ:
         if not self.relative:
             return self.number
         return self.number * math.sqrt(float(np.min(counts))) / float(np.sum(counts))
+
+
+class OutputPath(click.Path):
+    """A file or folder to write, as a `pathlib.Path`.
+
+    A lone dash is refused rather than taken for a file of that name: results for people and
+    JSON go to standard output already, and pictures, tables and datasets are renamed into place.
+    """
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the text of an option."""
+        if value == "-":
+            self.fail("'-' for standard output is not supported; name a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+OUTPUT_PATH = OutputPath()
 
 
 def to_counts(context: click.Context, option: click.Parameter, text: str) -> Counts:

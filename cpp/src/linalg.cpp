@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "small_product.hpp"
+
 namespace ufm {
 namespace {
 
@@ -75,6 +77,19 @@ void multiply_block(const Matrix& a, Transpose op_a, const Matrix& b, Transpose 
   if (use_lapack(std::min({result.rows(), count, inner}))) {
     gemm(lapack, a.data(), a.rows(), op_a, b_start, b.rows(), op_b, beta,
          result.data() + first * result.rows(), result.rows(), result.rows(), count, inner);
+    return;
+  }
+  constexpr Index small = 256;
+  if (std::max({result.rows(), count, inner}) <= small && has_small_product()) {
+    const Matrix turned = op_a == Transpose::yes ? Matrix(a.transpose()) : Matrix();
+    const Matrix& left = op_a == Transpose::yes ? turned : a;
+    const bool plain = op_b == Transpose::no;
+    if (beta != 0.0 && beta != 1.0) {
+      result.middleCols(first, count) *= beta;
+    }
+    small_product(result.rows(), count, inner, left.data(), left.rows(), b_start,
+                  plain ? 1 : b.rows(), plain ? b.rows() : 1, result.data() + first * result.rows(),
+                  result.rows(), beta != 0.0);
     return;
   }
   auto target = result.middleCols(first, count);

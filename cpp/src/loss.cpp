@@ -80,7 +80,8 @@ ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Ve
   const double log_others = size > 1 ? largest + std::log(sums.sum) : -infinity;
 
   const bool active = problem_.amplitude_active(i);
-  const double d = active ? solve_spread(log_others, k, problem_.threshold_ratio(i), spread_guess) : 0.0;
+  const double d =
+      active ? solve_spread(log_others, k, problem_.threshold_ratio(i), spread_guess) : 0.0;
   const double own_shift = d * (1.0 - 1.0 / k);  // own logit relative to the cluster's mean
 
   // Odds of the wrong classes against the own class, in logarithms.

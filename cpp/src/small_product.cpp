@@ -100,6 +100,10 @@ void small_product(Index rows, Index cols, Index inner, const double* a, Index a
   for (; j + 6 <= cols; j += 6) {
     multiply_columns<6>(operands, rows, j);
   }
+  if (j + 4 <= cols) {
+    multiply_columns<4>(operands, rows, j);
+    j += 4;
+  }
   for (; j + 2 <= cols; j += 2) {
     multiply_columns<2>(operands, rows, j);
   }

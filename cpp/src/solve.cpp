@@ -50,8 +50,8 @@ Matrix surviving_directions(const BlockLoss& loss, const Iterate& iterate) {
   Matrix gradient;
   Vector bias_gradient;
   loss.gradient(state, gradient, bias_gradient);
-  const Matrix gram = 0.5 * (iterate.left.transpose() * iterate.left +
-                             iterate.right.transpose() * iterate.right);
+  const Matrix gram =
+      0.5 * (iterate.left.transpose() * iterate.left + iterate.right.transpose() * iterate.right);
   const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
   const Matrix left = iterate.left * eigen.eigenvectors();
   const Matrix right = iterate.right * eigen.eigenvectors();
@@ -78,12 +78,11 @@ std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Ite
   const Matrix right = iterate.right * kept;
   Monitor quiet;
   Point point;
-  multiply(left, Transpose::no, right, Transpose::yes, 0.0, point.m, quiet);
+  multiply(left, Transpose::no, right, Transpose::yes, point.m, quiet);
   point.bias = iterate.point.bias;
   const double nuclear_norm = 0.5 * (left.squaredNorm() + right.squaredNorm());
   const double wanted = std::max(std::min(2.0 * iterate.relative_gap, tol), 1e-3 * tol);
-  CertifiedPoint clean =
-      certify_best(loss, std::move(point), nuclear_norm, wanted, false, quiet);
+  CertifiedPoint clean = certify_best(loss, std::move(point), nuclear_norm, wanted, false, quiet);
   if (clean.certificate.relative_gap <= wanted) {
     return clean;
   }

@@ -45,7 +45,7 @@ NormBound small_norm(const Matrix& a) {
   const Matrix scaled = a / scale;
   Matrix gram;
   Monitor quiet;
-  multiply(scaled, Transpose::yes, scaled, Transpose::no, 0.0, gram, quiet);
+  multiply(scaled, Transpose::yes, scaled, Transpose::no, gram, quiet);
   const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
   bound.right = eigen.eigenvectors().col(a.cols() - 1);
   bound.left = scaled * bound.right;
@@ -117,7 +117,8 @@ NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor) {
     v -= alpha * right.col(j);
     orthogonalise(right, j + 1, v);
     beta = v.norm();
-    const bool last = j + 1 == steps || !(beta > epsilon * std::hypot(diagonal.norm(), above.norm())) || alpha == 0.0;
+    const bool last = j + 1 == steps ||
+                      !(beta > epsilon * std::hypot(diagonal.norm(), above.norm())) || alpha == 0.0;
     if (last || j % 5 == 4) {
       const SingularPair small = largest_of_bidiagonal(diagonal.head(done), above.head(done - 1));
       bound.estimate = small.value;

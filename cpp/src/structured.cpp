@@ -32,7 +32,7 @@ Matrix orthonormal_basis(Matrix a) {
                           values.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
     Matrix next;
     Monitor quiet;
-    multiply(a, Transpose::no, scaled, Transpose::no, 0.0, next, quiet);
+    multiply(a, Transpose::no, scaled, Transpose::no, next, quiet);
     a = std::move(next);
   }
   return a;
@@ -42,7 +42,7 @@ Matrix weighted_gram(const Matrix& a, const Vector& weights) {
   Monitor quiet;
   const Matrix weighted = weights.asDiagonal() * a;
   Matrix result;
-  multiply(a, Transpose::yes, weighted, Transpose::no, 0.0, result, quiet);
+  multiply(a, Transpose::yes, weighted, Transpose::no, result, quiet);
   return result;
 }
 
@@ -85,8 +85,8 @@ Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>
   spanning << left, right;
   result.basis = orthonormal_basis(std::move(spanning));
   Monitor quiet;
-  multiply(result.basis, Transpose::yes, left, Transpose::no, 0.0, result.left, quiet);
-  multiply(result.basis, Transpose::yes, right, Transpose::no, 0.0, result.right, quiet);
+  multiply(result.basis, Transpose::yes, left, Transpose::no, result.left, quiet);
+  multiply(result.basis, Transpose::yes, right, Transpose::no, result.right, quiet);
   return result;
 }
 
@@ -95,7 +95,7 @@ Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>
 Matrix StructuredMatrix::dense() const {
   Monitor quiet;
   Matrix result;
-  multiply(left, Transpose::no, right, Transpose::yes, 0.0, result, quiet);
+  multiply(left, Transpose::no, right, Transpose::yes, result, quiet);
   result.diagonal() += diagonal;
   return result;
 }

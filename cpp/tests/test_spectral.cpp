@@ -54,11 +54,11 @@ UFM_TEST(products_agree_with_definitions) {
   const Matrix a = waves(6, 4);
   const Matrix b = waves(6, 5);
   Matrix result;
-  multiply(a, Transpose::yes, b, Transpose::no, 0.0, result, quiet);
+  multiply(a, Transpose::yes, b, Transpose::no, result, quiet);
   EXPECT_NEAR((result - a.transpose() * b).norm(), 0.0, 1e-13);
-  multiply(a, Transpose::no, a, Transpose::yes, 0.0, result, quiet);
+  multiply(a, Transpose::no, a, Transpose::yes, result, quiet);
   EXPECT_NEAR((result - a * a.transpose()).norm(), 0.0, 1e-12);
-  multiply(a, Transpose::no, a, Transpose::yes, -1.0, result, quiet);
+  multiply_into(a, Transpose::no, a, Transpose::yes, -1.0, result, quiet);
   EXPECT_NEAR(result.norm(), 0.0, 1e-12);
 }
 

@@ -16,8 +16,8 @@ namespace ufm {
 // cleaned up so that singular values that should be zero are exactly zero.
 constexpr Index small_problem = 64;
 
-// Up to this many clusters iterations are so cheap that they go on to the limits of double precision,
-// whatever the tolerance.
+// Up to this many clusters iterations are so cheap that they go on to the limits of double
+// precision, whatever the tolerance.
 constexpr Index tiny_problem = 16;
 
 // Up to this many clusters C x C matrices are held; beyond, the continuum method works with their

@@ -60,7 +60,7 @@ class Attempt {
     coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
   }
 
-  ContinuumResult run(const Reduction& reduction, int iterations_before) {
+  ContinuumResult run(Reduction& reduction, int iterations_before) {
     const Problem& problem = loss_.problem();
     NodesMonitor nodes(monitor_, iterations_before);
     coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
@@ -71,6 +71,7 @@ class Attempt {
     ContinuumResult result;
     {
       const Stopwatch stopwatch(result.certificate_seconds);
+      reduction.fill_interpolation(problem);
       const ContinuumPoint point =
           expand_solution(problem, reduction, coarse.point, coarse.amplitudes);
       result.found = true;
@@ -116,7 +117,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
     if (!may_iterate(options, iterations)) {
       break;
     }
-    const Reduction reduction = reduce(problem, refinement);
+    Reduction reduction = reduce(problem, refinement);
     if (3 * reduction.problem.size() > 2 * problem.size()) {
       break;  // hardly smaller than the problem itself
     }

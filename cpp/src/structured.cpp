@@ -211,9 +211,6 @@ ContinuumPoint expand_solution(const Problem& problem, const Reduction& reductio
   const Vector direction = root / std::sqrt(problem.num_classes());
   const Vector diagonal_part = direction.cwiseProduct(m.diagonal);
   const Vector overlap = m.left.transpose() * direction;
-  point.column_shift =
-      (m.right * overlap + diagonal_part).cwiseQuotient(root.cwiseProduct(root_count)) /
-      std::sqrt(problem.num_classes());
   const Index rank = m.left.cols();
   m.left.noalias() -= direction * overlap.transpose();
   m.left.conservativeResize(Eigen::NoChange, rank + 1);

@@ -72,8 +72,7 @@ class Attempt {
     {
       const Stopwatch stopwatch(result.certificate_seconds);
       reduction.fill_interpolation(problem);
-      const ContinuumPoint point =
-          expand_solution(problem, reduction, coarse.point, coarse.amplitudes);
+      const ContinuumPoint point = expand(reduction, coarse);
       result.found = true;
       if (problem.size() <= dense_limit) {
         Matrix m = point.m.dense();
@@ -96,6 +95,24 @@ class Attempt {
   }
 
  private:
+  // Nodes stopped far from their optimum can lead to amplitudes beyond double precision; then Z = 0
+  // is what is certified.
+  ContinuumPoint expand(const Reduction& reduction, const ReducedSolution& coarse) const {
+    ContinuumPoint point =
+        expand_solution(loss_.problem(), reduction, coarse.point, coarse.amplitudes);
+    const StructuredMatrix& m = point.m;
+    if (!m.diagonal.allFinite() || !m.left.allFinite() || !m.right.allFinite() ||
+        !point.bias.allFinite()) {
+      const Point zero{Matrix::Zero(reduction.problem.size(), reduction.problem.size()),
+                       Vector::Zero(reduction.problem.size())};
+      point =
+          expand_solution(loss_.problem(), reduction, zero, Vector::Zero(reduction.problem.size()));
+      point.m.diagonal.setZero();
+      point.m.left.setZero();
+    }
+    return point;
+  }
+
   const BlockLoss& loss_;
   const SolveOptions& options_;
   Monitor& monitor_;

@@ -28,6 +28,9 @@ Matrix orthonormal_basis(Matrix a) {
     const Vector& values = eigen.eigenvalues();
     const double cut = 1e-13 * values[values.size() - 1];
     const Index kept = (values.array() > cut).count();
+    if (kept == 0) {
+      return Matrix(a.rows(), 0);
+    }
     const Matrix scaled = eigen.eigenvectors().rightCols(kept) *
                           values.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
     Matrix next;
@@ -128,6 +131,9 @@ double nuclear_norm_bound(const StructuredMatrix& matrix) {
   const Index p = on.basis.cols();
   const Index q = off.basis.cols();
   const Index size = p + q;
+  if (size == 0) {
+    return matrix.diagonal.sum();
+  }
   const Vector d = matrix.diagonal(active);
   const double constant = active.empty() ? 1.0 : std::exp(d.array().log().mean());
 

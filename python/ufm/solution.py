@@ -21,7 +21,8 @@ from ufm.problem import FloatArray, check_limit, check_positive
 
 BoolArray = NDArray[np.bool_]
 
-_ASK_FOR_MEMORY_FROM = 2**24  # bytes; below, asking how much is free would take longer than the work
+# Bytes below which asking how much is free would take longer than the work.
+_ASK_FOR_MEMORY_FROM = 2**24
 
 
 class Status(enum.Enum):

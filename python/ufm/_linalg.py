@@ -8,7 +8,7 @@ exports for Cython, so that only one thread pool exists. Loaded at the first sol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -73,15 +73,19 @@ class _SharedLimit:
 _shared_limit = _SharedLimit()
 
 
-@contextmanager
-def limited_threads(threads: int | None) -> Iterator[None]:
+def limited_threads(threads: int | None) -> AbstractContextManager[None]:
     """Limit the BLAS threads inside the block; ``None`` leaves them alone.
 
     Of blocks that overlap in time, the limit of the first holds for all.
     """
-    if threads is None:
-        yield
-        return
+    return _UNLIMITED if threads is None else _limited(threads)
+
+
+_UNLIMITED = nullcontext()
+
+
+@contextmanager
+def _limited(threads: int) -> Iterator[None]:
     _shared_limit.enter(threads)
     try:
         yield

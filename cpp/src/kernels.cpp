@@ -8,15 +8,24 @@
 
 #if defined(_MSC_VER)
 #define UFM_INLINE static __forceinline
-#define UFM_SIMD
-#define UFM_SIMD_SUM(...)
-#define UFM_SIMD_MAX(variable)
 #else
 #define UFM_INLINE static inline __attribute__((always_inline))
+#endif
+
+// UFM_OPENMP_SIMD: the build found that the compiler reads these pragmas.
+#if defined(UFM_OPENMP_SIMD)
 #define UFM_PRAGMA(text) _Pragma(#text)
 #define UFM_SIMD UFM_PRAGMA(omp simd)
 #define UFM_SIMD_SUM(...) UFM_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#else
+#define UFM_SIMD
+#define UFM_SIMD_SUM(...)
+#endif
+// Clang cannot vectorise a maximum that may meet a NaN, and warns when asked to.
+#if defined(UFM_OPENMP_SIMD) && !defined(__clang__)
 #define UFM_SIMD_MAX(variable) UFM_PRAGMA(omp simd reduction(max : variable))
+#else
+#define UFM_SIMD_MAX(variable)
 #endif
 
 namespace ufm::kernels {

@@ -156,7 +156,7 @@ def vector_scaling(
     return Loss(
         offsets=_check_finite("tau", tau) * _log_prior(values),
         scales=_temperatures(values, gamma),
-        class_weights=check_class_weights(class_weights, values.size),
+        class_weights=check_class_weights(class_weights, values),
     )
 
 

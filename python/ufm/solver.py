@@ -191,7 +191,7 @@ def solve(
     ('CONVERGED', 5)
     """
     counts = check_counts(counts)
-    loss, weights = check_loss(loss, class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ufm.cli import output
-from ufm.cli.options import to_lambda_b
+from ufm.cli.options import OUTPUT_PATH, to_lambda_b
 
 if TYPE_CHECKING:
     from ufm.figures import PaperFigure, PhaseMap, RunsFigure
@@ -29,12 +29,12 @@ _COSINE = "cosine_inside_a"  # a column of figure 9 only
 
 picture_option = click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     help="Picture to write (png, pdf, svg).  [default: ./figureNAME.png; none with --json]",
 )
 numbers_option = click.option(
     "--numbers",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     help="Also write the numbers behind the picture into this file (csv, json).",
 )
 runs_option = click.option(

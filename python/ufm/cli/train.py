@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from ufm.cli import output
+from ufm.cli.options import OutputPath
 
 if TYPE_CHECKING:
     from ufm.torch.config import RunConfig
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @click.argument("protocol", required=False)
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OutputPath(file_okay=False),
     default=Path("runs"),
     help="Folder of runs; each protocol has a folder in it.  [default: ./runs]",
 )

@@ -281,7 +281,7 @@ def _picture_path(out: Path | None, default: str, as_json: bool) -> Path | None:
         return None
     from ufm import figures
 
-    return figures.check_path(Path(default) if out is None else out)
+    return figures.check_path(Path(default) if out is None else out, "--out")
 
 
 def _table(solved: PaperFigure) -> Table:

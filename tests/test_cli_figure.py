@@ -77,7 +77,8 @@ def test_help_without_a_name(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["4"], "'4'"),
+        (["10"], "'10'"),
+        (["4"], "--runs"),
         (["5", "--features", "odd"], "--features"),
         (["5", "--mode", "odd"], "--mode"),
         (["9", "--vectors", "odd"], "--vectors"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -82,7 +83,7 @@ def train(
         return 0
     if seed is not None:
         configs = [_with_seed(config, seed) for config in configs]
-    return _train_all(console, configs, folder, device=device, threads=threads, jobs=jobs)
+    return train_runs(console, configs, folder, device=device, threads=threads, jobs=jobs)
 
 
 def _with_seed(config: RunConfig, seed: int) -> RunConfig:
@@ -94,7 +95,7 @@ def _with_seed(config: RunConfig, seed: int) -> RunConfig:
     )
 
 
-def _train_all(
+def train_runs(
     console: Console,
     configs: list[RunConfig],
     folder: Path,
@@ -103,6 +104,7 @@ def _train_all(
     threads: int | None,
     jobs: int,
 ) -> int:
+    """Train those of `configs` that `folder` does not hold, a line for each; the exit status."""
     import torch
 
     from ufm.torch.run_folder import is_done, load_state
@@ -121,7 +123,7 @@ def _train_all(
     with TrainingBar(known, len(configs)) as bar:
         runs = train_many(missing, folder, jobs=jobs, device=device, progress=bar.callback)
         for number, run in enumerate(runs, start=known + 1):
-            bar.clear()
+            bar.finished(run.config.name)
             console.print(f"{number}/{len(configs)} {_line(run)}", soft_wrap=True, markup=False)
     console.print(f"{len(configs)} runs in {folder}", soft_wrap=True, markup=False)
     states = [load_state(folder / config.name)["status"] for config in configs]
@@ -139,7 +141,7 @@ def _line(run: Run) -> str:
 
 
 class TrainingBar:
-    """A progress bar for the run at hand, shown when stderr is a terminal.
+    """Progress of the runs at hand and of all, shown when stderr is a terminal.
 
     Parameters
     ----------
@@ -151,6 +153,12 @@ class TrainingBar:
         self._done = done
         self._total = total
         self._bar: Bar | None = None
+        self._tasks: dict[str, Any] = {}
+        # Parts of runs, 0 to 1: what each has reached, and what it began with when resumed.
+        self._reached: dict[str, float] = {}
+        self._given: dict[str, float] = {}
+        self._gained = 0.0
+        self._start = time.monotonic()
         self._watched = sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
 
     @property
@@ -158,12 +166,12 @@ class TrainingBar:
         """What to pass as ``progress=``: nothing when nobody watches."""
         return self._update if self._watched else None
 
-    def clear(self) -> None:
-        """Take the finished run's bar away."""
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+    def finished(self, name: str) -> None:
+        """Count a run as finished, and take the bars away so that a line can be printed."""
+        self._stop()
         self._done += 1
+        self._gained += 1 - self._given.pop(name, 0.0)
+        self._reached.pop(name, None)
 
     def __enter__(self) -> TrainingBar:
         return self
@@ -174,22 +182,49 @@ class TrainingBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._bar is not None:
             self._bar.stop()
+        self._bar, self._tasks = None, {}
 
     def _update(self, report: Report) -> None:
-        fields: dict[str, Any] = {"loss": report.loss, "nc1": report.nc1, "epoch": report.epoch}
+        # The first report of a run comes after its first epoch.
+        before = max(report.epoch - 1, 0) / report.epochs
+        self._given.setdefault(report.name, before)
+        self._reached[report.name] = report.epoch / report.epochs
         if self._bar is None:
             self._bar = Bar(
                 TextColumn("{task.description}"),
-                TextColumn(f"epoch {{task.fields[epoch]}}/{report.epochs}"),
-                TextColumn("loss {task.fields[loss]:.5f}  NC1 {task.fields[nc1]:.1e}"),
                 BarColumn(bar_width=20),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
             )
-            name = f"run {self._done + 1} of {self._total}"
-            self._bar.add_task(name, total=report.epochs, **fields)
+            self._tasks[""] = self._bar.add_task("", total=None, visible=self._total > 1)
             self._bar.start()
-        self._bar.update(self._bar.task_ids[0], completed=report.epoch, **fields)
+        if report.name not in self._tasks:
+            self._tasks[report.name] = self._bar.add_task("", total=report.epochs)
+        text = (
+            f"{report.name}  epoch {report.epoch}/{report.epochs}  "
+            f"loss {report.loss:.5f}  NC1 {report.nc1:.1e}"
+        )
+        self._bar.update(self._tasks[report.name], completed=report.epoch, description=text)
+        whole = self._done + sum(self._reached.values())
+        left = self._seconds_left(whole)
+        self._bar.update(
+            self._tasks[""],
+            total=self._total,
+            completed=whole,
+            description=f"{self._done} of {self._total} runs done, about {left} left",
+        )
+
+    def _seconds_left(self, whole: float) -> str:
+        """Time for all runs that are left, from the pace so far."""
+        begun = sum(part - self._given[name] for name, part in self._reached.items())
+        pace = (self._gained + begun) / max(time.monotonic() - self._start, 1e-9)
+        if pace <= 0:
+            return "?"
+        minutes = (self._total - whole) / pace / 60
+        return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"

@@ -42,12 +42,15 @@ class Report:
         Done and in all; pieces of the end phase count as epochs.
     loss, nc1 : float
         Of the last measurement; nan before the first.
+    name : str
+        Of the run.
     """
 
     epoch: int
     epochs: int
     loss: float
     nc1: float
+    name: str = ""
 
 
 def train(
@@ -306,7 +309,8 @@ class _Training:
     def _tell(self, total: int) -> None:
         if self._progress is not None:
             last = self.rows[-1] if self.rows else {"objective": np.nan, "nc1": np.nan}
-            self._progress(Report(self.epoch, total, last["objective"], last["nc1"]))
+            report = Report(self.epoch, total, last["objective"], last["nc1"], self.config.name)
+            self._progress(report)
 
     def _write_state(self, status: str) -> None:
         record = {

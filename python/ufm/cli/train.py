@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from ufm.cli import output
@@ -140,6 +141,22 @@ def _line(run: Run) -> str:
     )
 
 
+class _Pace:
+    """How long something takes to its end, from how far it came since it was first seen."""
+
+    def __init__(self, part: float) -> None:
+        self._first = part
+        self._start = time.monotonic()
+
+    def left(self, part: float, whole: float = 1.0) -> str:
+        """Time left when `part` of `whole` is done."""
+        gained = part - self._first
+        if gained <= 0:
+            return "?"
+        seconds = (whole - part) * (time.monotonic() - self._start) / gained
+        return str(datetime.timedelta(seconds=round(seconds)))
+
+
 class TrainingBar:
     """Progress of the runs at hand and of all, shown when stderr is a terminal.
 
@@ -154,11 +171,8 @@ class TrainingBar:
         self._total = total
         self._bar: Bar | None = None
         self._tasks: dict[str, Any] = {}
-        # Parts of runs, 0 to 1: what each has reached, and what it began with when resumed.
-        self._reached: dict[str, float] = {}
-        self._given: dict[str, float] = {}
-        self._gained = 0.0
-        self._start = time.monotonic()
+        self._reached: dict[str, float] = {}  # part of each run at hand, 0 to 1
+        self._paces: dict[str, _Pace] = {}
         self._watched = sys.stderr.isatty() and os.environ.get("RANK", "0") == "0"
 
     @property
@@ -170,7 +184,6 @@ class TrainingBar:
         """Count a run as finished, and take the bars away so that a line can be printed."""
         self._stop()
         self._done += 1
-        self._gained += 1 - self._given.pop(name, 0.0)
         self._reached.pop(name, None)
 
     def __enter__(self) -> TrainingBar:
@@ -190,41 +203,32 @@ class TrainingBar:
         self._bar, self._tasks = None, {}
 
     def _update(self, report: Report) -> None:
-        # The first report of a run comes after its first epoch.
-        before = max(report.epoch - 1, 0) / report.epochs
-        self._given.setdefault(report.name, before)
         self._reached[report.name] = report.epoch / report.epochs
         if self._bar is None:
             self._bar = Bar(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=20),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]} left"),
                 console=Console(stderr=True),
                 transient=True,
             )
-            self._tasks[""] = self._bar.add_task("", total=None, visible=self._total > 1)
             self._bar.start()
-        if report.name not in self._tasks:
-            self._tasks[report.name] = self._bar.add_task("", total=report.epochs)
+        whole = self._done + sum(self._reached.values())
+        if self._total > 1:
+            text = f"{self._done} of {self._total} runs done"
+            self._show("", text, whole, float(self._total))
         text = (
             f"{report.name}  epoch {report.epoch}/{report.epochs}  "
             f"loss {report.loss:.5f}  NC1 {report.nc1:.1e}"
         )
-        self._bar.update(self._tasks[report.name], completed=report.epoch, description=text)
-        whole = self._done + sum(self._reached.values())
-        left = self._seconds_left(whole)
-        self._bar.update(
-            self._tasks[""],
-            total=self._total,
-            completed=whole,
-            description=f"{self._done} of {self._total} runs done, about {left} left",
-        )
+        self._show(report.name, text, self._reached[report.name], 1.0)
 
-    def _seconds_left(self, whole: float) -> str:
-        """Time for all runs that are left, from the pace so far."""
-        begun = sum(part - self._given[name] for name, part in self._reached.items())
-        pace = (self._gained + begun) / max(time.monotonic() - self._start, 1e-9)
-        if pace <= 0:
-            return "?"
-        minutes = (self._total - whole) / pace / 60
-        return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    def _show(self, name: str, text: str, part: float, whole: float) -> None:
+        """One line of the display: that of a run, or of all of them."""
+        if self._bar is None:
+            return
+        pace = self._paces.setdefault(name, _Pace(part))
+        if name not in self._tasks:
+            self._tasks[name] = self._bar.add_task(text, total=whole, left="?")
+        left = pace.left(part, whole)
+        self._bar.update(self._tasks[name], completed=part, description=text, left=left)

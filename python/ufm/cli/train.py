@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Seed of networks, batches and images.")
 @click.option("--list", "only_list", is_flag=True, help="List protocols, or the runs of one.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Take a few steps of each run, write nothing, and tell how long the runs would take.",
+)
 def train(
     protocol: str | None,
     out: Path,
@@ -60,6 +65,7 @@ def train(
     jobs: int,
     seed: int | None,
     only_list: bool,
+    check: bool,
 ) -> int:
     """Train the networks of PROTOCOL, a name or a .toml file.
 
@@ -84,6 +90,8 @@ def train(
         return 0
     if seed is not None:
         configs = [_with_seed(config, seed) for config in configs]
+    if check:
+        return _check(console, configs, device=device, threads=threads)
     return train_runs(console, configs, folder, device=device, threads=threads, jobs=jobs)
 
 
@@ -94,6 +102,45 @@ def _with_seed(config: RunConfig, seed: int) -> RunConfig:
         seed=seed,
         data=dataclasses.replace(config.data, seed=seed),
     )
+
+
+def _check(
+    console: Console, configs: list[RunConfig], *, device: str | None, threads: int | None
+) -> int:
+    """Rehearse every run; 1 if a loss is not finite."""
+    import torch
+
+    from ufm.torch import rehearse
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device is None and torch.cuda.is_available():
+        device = "cuda"
+    seconds, works = 0.0, True
+    for config in configs:
+        found = rehearse(config, device=device)
+        seconds += found.seconds
+        works = works and found.works
+        console.print(
+            f"{found.name}: {'works' if found.works else 'LOSS NOT FINITE'} on {found.device}, "
+            f"{found.parameters / 1e6:.2f} M parameters, N = {sum(found.counts)}, "
+            f"lambda_z = {found.lambda_z:.4g}, lambda_b = {found.lambda_b:.4g}, "
+            f"{found.steps} steps of {1e3 * found.seconds_per_step:.3g} ms: "
+            f"{_duration(found.seconds)}",
+            soft_wrap=True,
+            markup=False,
+        )
+    console.print(
+        f"{len(configs)} runs: {_duration(seconds)}, one after the other, without measurements"
+    )
+    return 0 if works else 1
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
 
 
 def train_runs(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ufm.figures._runs import RunResult
 
 _COLOURS = ("#1b4f8a", "#c2571a", "#5b8c3a", "#7a4f9a", "#8a7a1b", "#3a8c8c", "#b03060")
+_SHAPES = {"o": "circles", "s": "squares", "^": "triangles", "D": "diamonds", "v": "wedges"}
+_MARKERS = tuple(_SHAPES)
 _FEATURES = {"linear": "linear features", "relu": "features after a ReLU"}
 
 
@@ -56,8 +58,10 @@ def nc1(results: list[RunResult]) -> Figure:
     """Figure 1: NC1 against epoch, a panel for each list of counts and kind of features."""
     grid = _grid(results)
     figure, axes = _grid_figure(grid)
+    colours = dict(zip(_by(results, "variant"), cycle(_COLOURS), strict=False))
     for ax, group in _cells(axes, grid):
-        for found, colour in zip(group, cycle(_COLOURS), strict=False):
+        for found in group:
+            colour = colours[found.variant]
             metrics = found.run.metrics
             trained = metrics["polish_iterations"] == 0
             values = metrics["nc1"]
@@ -66,8 +70,8 @@ def nc1(results: list[RunResult]) -> Figure:
                 end = float(metrics["epoch"][-1]), float(values[-1])
                 ax.plot(*end, color=colour, marker="D", markersize=4, linestyle="none")
         _log_scale(ax)
-    _legend(axes.ravel()[0], low=True)
     _label_grid(axes, "epoch (diamond: after the end phase)", "NC1")
+    _legend_below(figure, list(axes.ravel()), ncols=4)
     return figure
 
 
@@ -117,6 +121,7 @@ def cosines(results: list[RunResult], vectors: str = "columns") -> Figure:
     groups = _by(results, "features")
     figure = new_figure(4.4 * len(groups) + 0.4, 3.9)
     axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
+    markers = dict(zip(_by(results, "variant"), cycle(_MARKERS), strict=False))
     names = {"cosine_a": "inside A", "cosine_b": "inside B", "cosine_ab": "between"}
     for ax, (features, group) in zip(axes, groups.items(), strict=True):
         group = sorted(group, key=lambda found: float(found.counts.max()))
@@ -124,7 +129,11 @@ def cosines(results: list[RunResult], vectors: str = "columns") -> Figure:
         others = [mean_cosines(found.other.Z, found.counts, vectors) for found in group]
         x = [found.counts.max() for found in group]
         for i, ((key, label), colour) in enumerate(zip(names.items(), _COLOURS, strict=False)):
-            ax.plot(x, [row[key] for row in rows], "o", color=colour, markersize=4.5, label=label)
+            ax.plot([], [], "o", color=colour, markersize=4.5, label=label)
+            for variant, marker in markers.items():
+                mine = [j for j, found in enumerate(group) if found.variant == variant]
+                points = [x[j] for j in mine], [rows[j][key] for j in mine]
+                ax.plot(*points, marker, color=colour, markersize=4.5)
             ax.plot(x, [row[f"predicted_{key}"] for row in rows], color=colour, linewidth=1.2)
             ax.plot(x, [other[i] for other in others], color=colour, linewidth=0.9, linestyle=":")
         limit = -1 / (len(group[0].counts) - 1)
@@ -136,8 +145,12 @@ def cosines(results: list[RunResult], vectors: str = "columns") -> Figure:
     axes[0].set_ylim(low, high + 0.35 * (high - low))
     axes[0].set_ylabel(f"mean cosine of {vectors} of Z", fontsize=SMALL, color=INK)
     _legend(axes[-1], ncols=3)
+    told = ""
+    if len(markers) > 1:
+        shapes = (f"{_SHAPES[marker]} {variant}" for variant, marker in markers.items())
+        told = f" ({', '.join(shapes)})"
     figure.supxlabel(
-        "points: networks; lines: theory of these features, dotted: of the others",
+        f"points: networks{told}; lines: theory of these features, dotted: of the others",
         fontsize=SMALL,
         color=INK,
     )
@@ -245,11 +258,5 @@ def _legend_below(figure: Figure, axes: list[Axes], ncols: int) -> None:
     )
 
 
-def _legend(ax: Axes, ncols: int = 1, low: bool = False) -> None:
-    ax.legend(
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        loc="lower left" if low else "upper right",
-        ncols=ncols,
-    )
+def _legend(ax: Axes, ncols: int = 1) -> None:
+    ax.legend(frameon=False, fontsize=SMALL, labelcolor=INK, loc="upper right", ncols=ncols)

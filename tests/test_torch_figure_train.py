@@ -276,6 +276,22 @@ def test_bad_options(capsys, tmp_path, monkeypatch, arguments, words):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "figure5-digits", "--jobs", "2"], "--jobs does not go with torchrun"),
+        (["figure", "5", "--runs", "x", "--train"], "drawn by one process"),
+    ],
+)
+def test_what_torchrun_must_not_do(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and words in error
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
 @pytest.mark.slow

@@ -162,6 +162,8 @@ def train_runs(
         torch.set_num_threads(threads)
     # Under torchrun each process takes its own device, and the first one reports.
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if jobs > 1 and not alone:
+        raise click.UsageError("--jobs does not go with torchrun, whose processes share each run")
     if device is None and alone and torch.cuda.is_available():
         device = "cuda"
     if int(os.environ.get("RANK", "0")) > 0:

@@ -91,6 +91,30 @@ def test_minority_runs_cross_the_threshold(name, first, last, threshold):
         assert all(_penalty(run).lambda_b == pytest.approx(0.02) for run in runs)
 
 
+@pytest.mark.parametrize("name", ["accuracy-cpu", "accuracy-digits"])
+def test_accuracy_runs_follow_the_advisor(name):
+    """The protocol's factors are the advisor's own for its counts and lambdas."""
+    runs = load_protocol(name).runs()
+    variants = {run.name.rpartition("_")[0]: run for run in runs}
+    collapsing = variants["above-ramped"]
+    counts = load_counts(collapsing.data.counts)
+    penalty = _penalty(collapsing)
+    advice = ufm.advise(counts, lambda_z=penalty.lambda_z, lambda_b=penalty.lambda_b)
+    factors = variants["above-advised"].training.oversample
+    assert advice.oversampling.samples == pytest.approx(factors * counts, abs=0.5)
+    assert factors != (1.0,) * 10
+    if "above-advised-lambda" in variants:
+        less = _penalty(variants["above-advised-lambda"]).lambda_z
+        assert less == pytest.approx(advice.largest_lambda_z, rel=1e-3)
+        weights = variants["above-advised-weights"].training.class_weights
+        assert advice.weights.plain == pytest.approx(weights, rel=2e-3)
+    # And both theories have them apart with it, together without.
+    for solve in (ufm.solve, ufm.nonnegative_solution):
+        lambdas = (penalty.lambda_z, penalty.lambda_b)
+        assert solve(counts, *lambdas).collapsed[-1]
+        assert not solve(advice.oversampling.samples, *lambdas).collapsed[-1]
+
+
 def test_published_quirks_are_kept_on_request():
     """Learning rate, warm start and weight decay, as the published code has them."""
     block = load_protocol("figure1").runs("as_published")[0]

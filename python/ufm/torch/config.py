@@ -56,6 +56,7 @@ class ModelConfig:
     width: int = 0
     slope: float = 0.0
     slope_until: float = 0.6
+    batch_norm: str = "own"
 
 
 @dataclass(frozen=True)

@@ -198,6 +198,7 @@ class _Training:
             width=given.width or None,
             slope=given.slope,
             slope_until=given.slope_until,
+            batch_norm=given.batch_norm,
         )
         if self.world.size > 1 and self.world.device.type == "cuda":
             convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm

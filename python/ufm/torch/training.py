@@ -82,7 +82,7 @@ def train(
     checkpoint_seconds : float
         Least time between checkpoints, at ends of epochs.
     progress : callable, optional
-        Called with a :class:`Report` after every epoch.
+        Called with a ``Report`` of the state after every epoch.
 
     Returns
     -------

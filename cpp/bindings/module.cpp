@@ -7,4 +7,5 @@ PYBIND11_MODULE(_core, module) {
   ufm::python::register_losses(module);
   ufm::python::register_primitives(module);
   ufm::python::register_solver(module);
+  ufm::python::register_threads(module);
 }

@@ -254,14 +254,18 @@ class Oracle:
             largest = max(largest, float(np.where(at.sizes[columns] > 1, value, 0.0).max()))
         return largest
 
-    def norm(self, point: DualPoint) -> tuple[float, bool]:
-        """Norm of the gradient, and whether it is an upper bound or a lower estimate by probes."""
+    def norm(self, point: DualPoint) -> tuple[float, float]:
+        """Norm of the gradient and by how much, relatively, it may be too large.
+
+        An upper bound up to rounding, but infinity where it is a lower estimate by probes.
+        """
         within = self._within_norm(point)
         if self.at.count <= DENSE_NORM:
-            return max(float(np.linalg.norm(self.gradient(point), 2)), within), True
+            return max(float(np.linalg.norm(self.gradient(point), 2)), within), 0.0
         if self.at.count <= KEPT:
-            return max(_norm_above(self.gradient(point)), within), True
-        return max(self._probed_norm(point), within), False
+            between, excess = _norm_above(self.gradient(point))
+            return max(between, within), excess
+        return max(self._probed_norm(point), within), float("inf")
 
     def _probed_norm(self, point: DualPoint, probes: int = 12, passes: int = 3) -> float:
         """Block power iteration on G^T G from Gaussian probes: never above the norm."""
@@ -337,8 +341,8 @@ def _slices(size: int) -> Iterator[tuple[slice, None]]:
         yield slice(start, min(start + BLOCK, size)), None
 
 
-def _norm_above(matrix: Array) -> float:
-    """An upper bound of the operator norm, proved by a Cholesky factorisation.
+def _norm_above(matrix: Array) -> tuple[float, float]:
+    """An upper bound of the operator norm, proved by a Cholesky factorisation, and its excess.
 
     Starts just above a power iteration's estimate; sigma^2 I - G^T G has a factorisation only if
     sigma exceeds the norm, up to rounding of relative size 1e-12.
@@ -355,5 +359,6 @@ def _norm_above(matrix: Array) -> float:
             np.linalg.cholesky(shifted)
         except np.linalg.LinAlgError:
             continue
-        return float(np.sqrt(square * (1.0 + 2.0 * excess)))
-    return float(np.linalg.norm(matrix))
+        return float(np.sqrt(square * (1.0 + 2.0 * excess))), excess
+    bound = float(np.linalg.norm(matrix))
+    return bound, bound / float(np.sqrt(square)) - 1.0

@@ -12,7 +12,6 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
-
 from tests import soak  # noqa: F401  (makes the oracles importable)
 
 from soak.check import Result

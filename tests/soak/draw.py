@@ -35,7 +35,11 @@ def draw_counts(rng: Generator, distinct: int, classes: int, ratio: float) -> Ar
 
 
 def draw_ratio(rng: Generator) -> float:
-    return 1.0 if rng.random() < 0.05 else log_uniform(rng, 1.0 + 1e-6, 10.0 ** rng.choice([1, 3, 5, 12]))
+    return (
+        1.0
+        if rng.random() < 0.05
+        else log_uniform(rng, 1.0 + 1e-6, 10.0 ** rng.choice([1, 3, 5, 12]))
+    )
 
 
 def draw_lambda_b(rng: Generator, *, zero: bool = True) -> float:

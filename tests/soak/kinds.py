@@ -116,8 +116,9 @@ def many_sizes(rng: Generator) -> Iterator[Result]:
 def losses(rng: Generator) -> Iterator[Result]:
     """Smoothing, adjusted and scaled logits, weights."""
     classes = int(rng.integers(2, 80))
-    counts = draw_counts(rng, int(rng.integers(1, min(classes, 12) + 1)), classes,
-                         log_uniform(rng, 1.0 + 1e-6, 1e4))
+    counts = draw_counts(
+        rng, int(rng.integers(1, min(classes, 12) + 1)), classes, log_uniform(rng, 1.0 + 1e-6, 1e4)
+    )
     loss = draw_loss(rng, counts)
     problem = Problem(counts, 1.0, draw_lambda_b(rng), loss)
     problem = Problem(counts, draw_lambda_z(rng, problem), problem.lambda_b, loss)
@@ -164,8 +165,9 @@ def warm_starts(rng: Generator) -> Iterator[Result]:
 def brackets(rng: Generator) -> Iterator[Result]:
     """Both sides of a cluster's threshold and of lambda_max."""
     distinct = int(rng.integers(1, 20))
-    problem = draw_problem(rng, distinct, distinct + int(rng.integers(1, 40)),
-                           ratio=log_uniform(rng, 1.0 + 1e-6, 1e4))
+    problem = draw_problem(
+        rng, distinct, distinct + int(rng.integers(1, 40)), ratio=log_uniform(rng, 1.0 + 1e-6, 1e4)
+    )
     found = ufm.thresholds(problem.counts, problem.lambda_b, loss=problem.loss)
     collapse = [cluster.collapse for cluster in found.clusters if cluster.multiplicity > 1]
     centre = found.lambda_max
@@ -199,8 +201,13 @@ def brackets(rng: Generator) -> Iterator[Result]:
 def nonnegative(rng: Generator) -> Iterator[Result]:
     """Features after a ReLU; the dual bound by looking at every support."""
     classes = int(rng.integers(1, 9))
-    problem = draw_problem(rng, int(rng.integers(1, classes + 1)), classes,
-                           ratio=log_uniform(rng, 1.0 + 1e-6, 1e5), weighted=False)
+    problem = draw_problem(
+        rng,
+        int(rng.integers(1, classes + 1)),
+        classes,
+        ratio=log_uniform(rng, 1.0 + 1e-6, 1e5),
+        weighted=False,
+    )
     tol = float(rng.choice([1e-4, 1e-6, 1e-8]))
     solution = ufm.nonnegative_solution(
         problem.counts, problem.lambda_z, problem.lambda_b, tol=tol, time_limit=5.0
@@ -217,8 +224,9 @@ def nonnegative(rng: Generator) -> Iterator[Result]:
         relative_gap=solution.relative_gap,
         seconds=solution.seconds,
     )
-    result.require((result.status == "CONVERGED") == (result.relative_gap <= tol),
-                   "status is honest")
+    result.require(
+        (result.status == "CONVERGED") == (result.relative_gap <= tol), "status is honest"
+    )
     W, H = solution.factors()
     scale = max(1.0, float(np.abs(solution.Z).max()))
     result.require(bool((H >= 0).all()), "features are not negative")
@@ -243,16 +251,19 @@ def nonnegative(rng: Generator) -> Iterator[Result]:
             result.dual_objective <= found.dual + noise * found.primal + 1e-290,
             "dual objective is that of a feasible point",
         )
-    result.require(result.dual_objective <= found.primal * (1 + noise) + 1e-290,
-                   "dual objective is a lower bound")
+    result.require(
+        result.dual_objective <= found.primal * (1 + noise) + 1e-290,
+        "dual objective is a lower bound",
+    )
     yield result
 
 
 def constrained(rng: Generator) -> Iterator[Result]:
     """`layer_peeled`: norms bounded instead of penalised."""
     classes = int(rng.integers(2, 40))
-    counts = draw_counts(rng, int(rng.integers(1, min(classes, 8) + 1)), classes,
-                         log_uniform(rng, 1.0 + 1e-6, 1e3))
+    counts = draw_counts(
+        rng, int(rng.integers(1, min(classes, 8) + 1)), classes, log_uniform(rng, 1.0 + 1e-6, 1e3)
+    )
     loss = draw_loss(rng, counts) if rng.random() < 0.3 else ufm.Loss()
     constraint = str(rng.choice(["averaged", "total"]))
     energy = log_uniform(rng, 1e-3, 30.0) * (1.0 if constraint == "averaged" else counts.mean())
@@ -287,8 +298,13 @@ def constrained(rng: Generator) -> Iterator[Result]:
     norm = float(np.linalg.svd(solution.Z * root, compute_uv=False).sum())
     result.require(norm <= solution.radius * (1 + 1e-9), "the constraint holds")
     at, _ = clusters_of(problem, inner)
-    scaled = at.__class__(**{**at.__dict__, "own": solution.factor * at.own,
-                             "other": lambda columns: solution.factor * at.other(columns)})
+    scaled = at.__class__(
+        **{
+            **at.__dict__,
+            "own": solution.factor * at.own,
+            "other": lambda columns: solution.factor * at.other(columns),
+        }
+    )
     oracle = Oracle(scaled)
     result.primal = oracle.primal(0.0, problem.lambda_b, 0.0)
     result.dual = oracle.constrained_bound(solution.radius, problem.lambda_b)
@@ -297,8 +313,10 @@ def constrained(rng: Generator) -> Iterator[Result]:
     result.require(
         math.isclose(result.objective, result.primal, rel_tol=noise, abs_tol=1e-290), "objective"
     )
-    result.require(result.dual_objective <= result.primal * (1 + noise) + 1e-290,
-                   "dual objective is a lower bound")
+    result.require(
+        result.dual_objective <= result.primal * (1 + noise) + 1e-290,
+        "dual objective is a lower bound",
+    )
     yield result
 
 

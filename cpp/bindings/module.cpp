@@ -9,4 +9,5 @@ PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
   ufm::python::register_losses(module);
   ufm::python::register_primitives(module);
   ufm::python::register_solver(module);
+  ufm::python::register_threads(module);
 }

@@ -5,11 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "small_product.hpp"
+#include "ufm/abandonable.hpp"
+#include "ufm/blas_room.hpp"
 
 namespace ufm {
 namespace {
@@ -35,6 +39,7 @@ void gemm(const LapackFunctions& functions, const double* a, Index lda, Transpos
   int lb = static_cast<int>(ldb);
   int lc = static_cast<int>(ldc);
   double one = 1.0;
+  const BlasRoom room;
   functions.gemm(&ta, &tb, &m, &n, &k, &one, const_cast<double*>(a), &la, const_cast<double*>(b),
                  &lb, &beta, c, &lc);
 }
@@ -51,6 +56,7 @@ void self_test(const LapackFunctions& functions) {
   int n = 2;
   int info = -1;
   char lower = 'L';
+  const BlasRoom room;
   functions.potrf(&lower, &n, product.data(), &n, &info);
   // a a^T = [[5, 13], [13, 34]], whose Cholesky factor starts with sqrt(5).
   const bool right = info == 0 && std::abs(product(0, 0) - std::sqrt(5.0)) < 1e-14 &&
@@ -107,13 +113,12 @@ void multiply_block(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Tr
 }
 
 // dgesdd with job 'S' (thin) or 'N' (values only).
-Svd lapack_svd(const Matrix& a, bool vectors) {
-  if (!a.allFinite()) {
+Svd lapack_svd(Matrix work_matrix, bool vectors) {
+  if (!work_matrix.allFinite()) {
     throw std::runtime_error("singular value decomposition of a matrix that is not finite");
   }
-  Matrix work_matrix = a;
-  int m = static_cast<int>(a.rows());
-  int n = static_cast<int>(a.cols());
+  int m = static_cast<int>(work_matrix.rows());
+  int n = static_cast<int>(work_matrix.cols());
   int small = std::min(m, n);
   Svd result;
   result.values.resize(small);
@@ -136,6 +141,7 @@ Svd lapack_svd(const Matrix& a, bool vectors) {
                &query, &lwork, integer_work.data(), &info);
   lwork = static_cast<int>(query) + 1;
   std::vector<double> work(static_cast<std::size_t>(lwork));
+  const BlasRoom room;
   lapack.gesdd(&job, &m, &n, work_matrix.data(), &m, result.values.data(), left, &ldu, right, &ldv,
                work.data(), &lwork, integer_work.data(), &info);
   if (info != 0) {
@@ -145,6 +151,26 @@ Svd lapack_svd(const Matrix& a, bool vectors) {
     result.right = right_transposed.transpose();
   }
   return result;
+}
+
+// Decompositions of smaller matrices take a fraction of a second.
+constexpr Index worth_watching = 400;
+
+Svd watched_svd(const Matrix& a, bool vectors, Monitor& monitor) {
+  struct Task {
+    Matrix matrix;
+    Svd result;
+  };
+  const auto task = std::make_shared<Task>();
+  task->matrix = a;
+  run_watched([task, vectors] { task->result = lapack_svd(std::move(task->matrix), vectors); },
+              monitor);
+  return std::move(task->result);
+}
+
+bool is_worth_watching(const Matrix& a) {
+  const Index smallest = std::min(a.rows(), a.cols());
+  return smallest >= worth_watching && use_lapack(smallest);
 }
 
 }  // namespace
@@ -206,6 +232,7 @@ void gram_lower(const Matrix& a, Matrix& result) {
     int k = static_cast<int>(a.rows());
     double one = 1.0;
     double zero = 0.0;
+    const BlasRoom room;
     lapack.syrk(&lower, &transpose, &n, &k, &one, const_cast<double*>(a.data()), &k, &zero,
                 result.data(), &n);
     return;
@@ -219,6 +246,7 @@ bool is_positive_definite(Matrix& symmetric) {
     char lower = 'L';
     int n = static_cast<int>(symmetric.rows());
     int info = 0;
+    const BlasRoom room;
     lapack.potrf(&lower, &n, symmetric.data(), &n, &info);
     return info == 0;
   }
@@ -232,6 +260,14 @@ Svd thin_svd(const Matrix& a) {
   }
   const Eigen::BDCSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
+}
+
+Svd thin_svd(const Matrix& a, Monitor& monitor) {
+  return is_worth_watching(a) ? watched_svd(a, true, monitor) : thin_svd(a);
+}
+
+Vector singular_values(const Matrix& a, Monitor& monitor) {
+  return is_worth_watching(a) ? watched_svd(a, false, monitor).values : singular_values(a);
 }
 
 Vector singular_values(const Matrix& a) {

@@ -18,12 +18,13 @@ namespace {
 
 // One proximal step, which turns singular values that are only nearly zero into exact zeros. At
 // the optimum it changes nothing, whatever its length.
-ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const LossState& state) {
+ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const LossState& state,
+                                Monitor& monitor) {
   const double curvature = loss.problem().curvature_bound();
   Matrix gradient;
   Vector bias_gradient;
   loss.gradient(state, gradient, bias_gradient);
-  return svt(m - gradient / curvature, loss.problem().lambda_z / curvature);
+  return svt(m - gradient / curvature, loss.problem().lambda_z / curvature, monitor);
 }
 
 // At the optimum the logits of every column sum to zero (weighted by the inverse scales). Removing
@@ -35,9 +36,9 @@ void remove_column_means(const Problem& problem, Matrix& m) {
 }
 
 CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& from, double tol) {
-  ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state);
-  remove_column_means(loss.problem(), shrunk.value);
   Monitor quiet;
+  ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state, quiet);
+  remove_column_means(loss.problem(), shrunk.value);
   return certify_best(loss, {std::move(shrunk.value), from.point.bias}, shrunk.nuclear_norm, tol,
                       true, quiet);
 }
@@ -176,6 +177,24 @@ ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
   return finish(loss, std::move(iterate), options);
 }
 
+// Goes on from what the nodes told with the factored method.
+ReducedSolution finish_reduced(const BlockLoss& loss, ContinuumResult& reduced,
+                               const SolveOptions& options, Monitor& monitor) {
+  FactoredStart start;
+  try {
+    // Only kept off zero, which is stationary: the point is already nearly optimal.
+    start = start_from(reduced.best.point, 1e-12, monitor);
+  } catch (const StopRequest& stop) {
+    reduced.reason = status_of(stop);
+    ReducedSolution solution = conclude(loss, std::move(reduced.best), reduced, options);
+    solution.method = "continuum";
+    return solution;
+  }
+  ReducedSolution solution = run_factored(loss, start, reduced, options, monitor);
+  solution.method = "continuum, factored";
+  return solution;
+}
+
 ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
   const Index size = loss.problem().size();
   if (options.method == Method::proximal) {
@@ -202,10 +221,7 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
     if (!reduced.structured.empty()) {
       reduced.best.point.m = reduced.structured.dense();
     }
-    // Only kept off zero, which is stationary: the point is already nearly optimal.
-    const FactoredStart start = start_from(reduced.best.point, 1e-12);
-    solution = run_factored(loss, start, reduced, options, monitor);
-    solution.method = "continuum, factored";
+    solution = finish_reduced(loss, reduced, options, monitor);
   } else {
     const FactoredStart start = first_start(loss, options, monitor);
     solution = run_factored(loss, start, reduced, options, monitor);
@@ -224,10 +240,15 @@ Status status_of(const StopRequest& request) {
 }
 
 Index between_rank(const Problem& problem, const Point& point) {
+  Monitor quiet;
+  return between_rank(problem, point, quiet);
+}
+
+Index between_rank(const Problem& problem, const Point& point, Monitor& monitor) {
   const BlockLoss loss(problem);
   LossState state;
   loss.evaluate(point.m, point.bias, state);
-  return proximal_step(loss, point.m, state).rank;
+  return proximal_step(loss, point.m, state, monitor).rank;
 }
 
 ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,

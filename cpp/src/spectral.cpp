@@ -136,8 +136,13 @@ NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor) {
 }
 
 ThresholdedMatrix svt(const Matrix& a, double tau) {
+  Monitor quiet;
+  return svt(a, tau, quiet);
+}
+
+ThresholdedMatrix svt(const Matrix& a, double tau, Monitor& monitor) {
   ThresholdedMatrix result;
-  const Svd svd = thin_svd(a);
+  const Svd svd = thin_svd(a, monitor);
   const Vector shrunk = (svd.values.array() - tau).cwiseMax(0.0);
   result.rank = (shrunk.array() > 0.0).count();
   result.nuclear_norm = shrunk.sum();
@@ -147,6 +152,10 @@ ThresholdedMatrix svt(const Matrix& a, double tau) {
 }
 
 double nuclear_norm(const Matrix& a) { return a.size() ? singular_values(a).sum() : 0.0; }
+
+double nuclear_norm(const Matrix& a, Monitor& monitor) {
+  return a.size() ? singular_values(a, monitor).sum() : 0.0;
+}
 
 NormBound operator_norm(const Matrix& a, Monitor& monitor) {
   if (std::min(a.rows(), a.cols()) <= 32) {

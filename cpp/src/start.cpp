@@ -94,8 +94,8 @@ FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   return start;
 }
 
-FactoredStart start_from(const Point& point, double floor) {
-  const Svd svd = thin_svd(point.m);
+FactoredStart start_from(const Point& point, double floor, Monitor& monitor) {
+  const Svd svd = thin_svd(point.m, monitor);
   const Vector root = svd.values.cwiseMax(floor * svd.values[0]).cwiseSqrt();
   // Turned so that the right factor is symmetric: column i of the factors then belongs to cluster
   // i, which is what the preconditioner of the factored method is made for.
@@ -118,7 +118,7 @@ FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Mo
   }
   // Vanishing columns would be stationary, and tiny ones take long to grow where they are needed.
   constexpr double able_to_grow = 1e-3;
-  return start_from(predicted, able_to_grow);
+  return start_from(predicted, able_to_grow, monitor);
 }
 
 // Whether some column of the gradient at Z = 0 is longer than lambda_z whatever the best bias is.

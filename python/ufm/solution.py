@@ -15,14 +15,11 @@ from numpy.typing import NDArray
 from ufm import _core
 from ufm._between import Between
 from ufm._loss import PLAIN, Loss
-from ufm._memory import free_memory
+from ufm._memory import explained_memory, require_memory, several_arrays
 from ufm.clusters import Blocks, Cluster, IntArray
 from ufm.problem import FloatArray, check_limit, check_positive
 
 BoolArray = NDArray[np.bool_]
-
-# Bytes below which asking how much is free would take longer than the work.
-_ASK_FOR_MEMORY_FROM = 2**24
 
 
 class Status(enum.Enum):
@@ -218,7 +215,8 @@ class Solution:
             from ufm._linalg import ensure_lapack
 
             ensure_lapack()
-        between = _core.singular_values(self.between.dense())
+        with explained_memory(self._several("singular_values")):
+            between = _core.singular_values(self.between.dense())
         if not self._between_is_clean:
             between[max(self.rank - self._within_rank, 0) :] = 0.0
         repeats = (self.multiplicity - 1).astype(np.int64)
@@ -269,7 +267,8 @@ class Solution:
             raise ValueError(f"dim must be at least the rank {rank}, got {dim}")
         width = rank if dim is None else dim
         root = np.sqrt(self.counts)
-        U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
+        with explained_memory(f"factors {several_arrays(self.num_classes, self.num_classes)}"):
+            U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
         W = np.zeros((self.num_classes, width))
         H = np.zeros((width, self.num_classes))
         half = np.sqrt(S[:rank])
@@ -348,12 +347,7 @@ class Solution:
         return other + self.amplitudes / root_count, other
 
     def _require_memory(self, what: str, size: int) -> None:
-        needed = 8 * size * size
-        if needed > _ASK_FOR_MEMORY_FROM and needed > free_memory():
-            raise MemoryError(
-                f"{what} needs {size} x {size} entries, {needed / 2**30:.1f} GiB, more than is "
-                "free; use column(k), entry(j, k) or clusters instead"
-            )
+        require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
 
     @property
     def _between_is_clean(self) -> bool:
@@ -371,16 +365,20 @@ class Solution:
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
         self._require_memory("rank", self.num_clusters)
-        return _core.between_rank(
-            self.cluster_count,
-            self.cluster_loss_weight,
-            self.multiplicity,
-            **self.loss.cluster_arguments(self.representatives),
-            lambda_z=self.lambda_z,
-            lambda_b=self.lambda_b,
-            m=self.between.dense(),
-            scaled_bias=self.scaled_bias,
-        )
+        with explained_memory(self._several("rank")):
+            return _core.between_rank(
+                self.cluster_count,
+                self.cluster_loss_weight,
+                self.multiplicity,
+                **self.loss.cluster_arguments(self.representatives),
+                lambda_z=self.lambda_z,
+                lambda_b=self.lambda_b,
+                m=self.between.dense(),
+                scaled_bias=self.scaled_bias,
+            )
+
+    def _several(self, what: str) -> str:
+        return f"{what} {several_arrays(self.num_clusters, self.num_clusters)}"
 
     def _class_index(self, name: str, index: int) -> int:
         size = self.num_classes

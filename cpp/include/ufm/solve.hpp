@@ -112,7 +112,7 @@ struct FactoredStart {
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor);
 // A given point, by its singular value decomposition. Singular values below floor times the largest
 // are raised to that.
-FactoredStart start_from(const Point& point, double floor);
+FactoredStart start_from(const Point& point, double floor, Monitor& monitor);
 // Where options ask to start, by default the balanced closed form.
 FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
 
@@ -132,6 +132,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
 // Rank of M at the optimum, told from a solution: the singular values that survive one proximal
 // step, which sends those that are only nearly zero to zero.
 Index between_rank(const Problem& problem, const Point& point);
+Index between_rank(const Problem& problem, const Point& point, Monitor& monitor);
 
 // The solution with M = 0: its bias, and the smallest lambda_z at which it is optimal when every
 // within-cluster amplitude is zero as well (fact: Z = 0 iff lambda_z >= this norm).

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ufm.figures._canvas import replacing
+from ufm._files import write_text
 
 _SUFFIXES = (".csv", ".json")
 
@@ -78,8 +78,7 @@ def write_numbers(
         writer.writeheader()
         writer.writerows(records)
         text = table.getvalue()
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+    write_text(path, text)
     return path
 
 

@@ -8,10 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
+from profiles import examples
 
 xr = pytest.importorskip("xarray")
 
@@ -64,7 +65,7 @@ def test_every_dimension_at_once():
             assert found == pytest.approx(expected, rel=1e-14, nan_ok=True)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.data())
 def test_random_rows_to_the_last_bit(data):
     """The arrays gathered from a batch are those of its solutions."""

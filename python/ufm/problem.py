@@ -48,6 +48,8 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     array = _vector("counts", counts)
     if array.size == 0:
         raise ValueError("counts must name at least one class, got an empty array")
+    if np.minimum.reduce(array) > 0 and np.maximum.reduce(array) < sys.float_info.max / array.size:
+        return array
     _require_positive("counts", array)
     with np.errstate(over="ignore"):
         total = float(array.sum())

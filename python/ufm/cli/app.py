@@ -125,7 +125,7 @@ def solve(
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
     with Progress(tol) as progress:
         solution = ufm.solve(
             counts,

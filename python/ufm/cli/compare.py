@@ -25,7 +25,7 @@ def compare(folder: Path, as_json: bool, plot: Path | None, tol: float) -> int:
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
     from ufm.torch import compare_run
 
     found = compare_run(folder, tol=tol)

@@ -171,7 +171,7 @@ def sweep(
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
         if sum(values.several for values in given) not in (1, 2):
             raise click.UsageError("--plot draws sweeps over one or two parameters")
     name = "relative_lambda_z" if lambda_z.relative else "lambda_z"

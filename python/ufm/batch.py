@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufm import _core
 from ufm._between import Between, DenseBetween, StructuredBetween
+from ufm._html import Shown
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
 from ufm._rows import IntArray, Rows, check_problems
 from ufm.problem import FloatArray, check_limit, check_positive
@@ -158,7 +159,7 @@ def solve_many(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Batch(Sequence[Solution]):
+class Batch(Shown, Sequence[Solution]):
     """The solutions of M problems, as arrays and one by one.
 
     Made by :func:`ufm.solve_many`. ``batch[i]`` is the :class:`ufm.Solution` of problem i; a

@@ -20,9 +20,10 @@ _STYLE = (
     "<style>"
     ".ufm-result table{border-collapse:collapse;margin:.3em 0 .8em}"
     ".ufm-result caption{text-align:left;font-weight:bold;white-space:nowrap}"
-    ".ufm-result th,.ufm-result td{padding:.15em .7em;text-align:right}"
+    ".ufm-result th,.ufm-result td{padding:.15em .7em;text-align:right;white-space:nowrap}"
     ".ufm-result thead th{border-bottom:1px solid}"
-    ".ufm-result .ufm-facts th,.ufm-result .ufm-facts td{text-align:left}"
+    ".ufm-result .ufm-text th,.ufm-result .ufm-text td{text-align:left;white-space:normal}"
+    ".ufm-result .ufm-text th{white-space:nowrap}.ufm-result td[colspan]{text-align:center}"
     "</style>"
 )
 
@@ -41,18 +42,22 @@ class Table:
         Names of the columns.
     rows : list of (sequence of str or None)
         Cells as plain text; None stands for rows left out.
+    sentences : bool
+        Whether the cells hold words to be wrapped, not numbers.
     """
 
     caption: str
     columns: Sequence[str]
     rows: list[Sequence[str] | None]
+    sentences: bool = False
 
     def html(self) -> str:
         """The table, with scopes that tell a screen reader what each number belongs to."""
         head = "".join(f'<th scope="col">{escape(name)}</th>' for name in self.columns)
         body = "".join(self._row(row) for row in self.rows)
+        kind = ' class="ufm-text"' if self.sentences else ""
         return (
-            f"<table><caption>{escape(self.caption)}</caption>"
+            f"<table{kind}><caption>{escape(self.caption)}</caption>"
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         )
 
@@ -94,10 +99,13 @@ class View:
             f'<tr><th scope="row">{escape(key)}</th><td>{escape(value)}</td></tr>'
             for key, value in self.facts.items()
         )
-        facts = f"<table><caption>{escape(self.title)}</caption><tbody>{rows}</tbody></table>"
+        facts = (
+            f'<table class="ufm-text"><caption>{escape(self.title)}</caption>'
+            f"<tbody>{rows}</tbody></table>"
+        )
         return (
             f'<div class="ufm-result" role="group" aria-label="{escape(name)}">{_STYLE}'
-            f'<div class="ufm-facts">{facts}</div>'
+            + facts
             + "".join(table.html() for table in self.tables)
             + "".join(f"<p>{escape(note)}</p>" for note in self.notes)
             + "</div>"

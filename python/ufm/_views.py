@@ -179,7 +179,7 @@ def _advice(advice: Advice) -> View:
     if ways:
         cells = [(way.name, way.action, way.cost) for way in ways]
         caption = f"To keep classes apart (margin {advice.margin:.3g}), either"
-        tables.append(Table(caption, ("change", "how", "cost"), list(cells)))
+        tables.append(Table(caption, ("change", "how", "cost"), list(cells), True))
     return View("Which classes merge", _after_colon(repr(advice)), facts, tables)
 
 

@@ -141,6 +141,9 @@ def test_drawing(tmp_path):
     assert len(marks.get_xdata()) == 20
     figures.save(drawn, tmp_path / "p.svg")
     assert (tmp_path / "p.svg").stat().st_size < 500_000  # the regions are one image
+    short = figures.solve_phase_map(ratios=[1, 2, 4], points=3).draw().axes[0]
+    (line,) = [line for line in short.lines if line.get_label() == "panels of the paper"]
+    assert line.get_xdata().max() == 4.0  # the others lie outside of this picture
     other = figures.solve_phase_map(count_b=50, points=3).draw()
     assert "panels of the paper" not in {line.get_label() for line in other.axes[0].lines}
 

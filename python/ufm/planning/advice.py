@@ -380,8 +380,9 @@ class Advice:
         ImportError
             As :meth:`html`.
         """
-        from ufm.planning.report import check_report_path, write_whole
+        from ufm._files import write_text
+        from ufm.planning.report import check_report_path
 
         target = check_report_path(path)
-        write_whole(target, self.html(pictures=pictures))
+        write_text(target, self.html(pictures=pictures))
         return target

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufm._files import replacing, write_text
 from ufm._version import __version__
-from ufm.torch._checkpoint import write_atomically, write_text
 from ufm.torch.config import RunConfig, to_toml
 
 CONFIG, STATE, METRICS = "config.toml", "run.json", "metrics.csv"
@@ -125,7 +125,8 @@ def write_metrics(folder: Path, rows: list[dict[str, float]]) -> None:
 
 def write_final(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write ``final.npz``."""
-    write_atomically(folder / FINAL, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    with replacing(folder / FINAL) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

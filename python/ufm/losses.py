@@ -226,7 +226,7 @@ def class_balanced(counts: ArrayLike, beta: float) -> Loss:
 
 
 def _prior_offsets(counts: FloatArray, tau: float) -> FloatArray:
-    """tau log(n_k / N), where n_k / N itself may be too small for a double."""
+    """Offsets tau log(n_k / N), where n_k / N itself may be too small for a double."""
     strength = _check_finite("tau", tau)
     with np.errstate(over="ignore"):
         offsets: FloatArray = strength * (np.log(counts) - np.log(counts.sum()))

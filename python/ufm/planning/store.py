@@ -11,11 +11,6 @@ import json
 import os
 import shutil
 import warnings
-<<<<<<< HEAD
-from collections.abc import Callable
-=======
-import zipfile
->>>>>>> main
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path

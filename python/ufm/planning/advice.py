@@ -213,8 +213,8 @@ class Advice(Shown):
         Which classes the recommendations keep apart.
     clusters : list of ClusterAdvice
         In order of falling count.
-    lambda_max : float or None
-        Z = 0 at and above this lambda_z; None beyond 2000 different counts.
+    lambda_max : float
+        Z = 0 at and above this lambda_z.
     largest_lambda_z : float
         Largest lambda_z that keeps the protected classes apart with the margin, counts as they are
         (inf if none are protected).
@@ -238,7 +238,7 @@ class Advice(Shown):
     margin: float
     protect: str
     clusters: list[ClusterAdvice]
-    lambda_max: float | None
+    lambda_max: float
     largest_lambda_z: float
     largest_weight_decay: float | None
     oversampling: Oversampling

@@ -196,7 +196,7 @@ def during(work: Callable[[Callable[..., None]], Any], probe: Callable[[], Any])
     return seen
 
 
-HARD = np.linspace(1.0, 3000.0, 120) ** 2
+HARD = np.linspace(1.0, 3000.0, 400) ** 2
 
 
 def hard(progress: Callable[..., Any] | None = None, **options: Any) -> ufm.Solution:

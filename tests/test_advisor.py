@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import numpy_oracle
 from problems import biases, counts_tuples
+from profiles import examples
 
 LAMBDA_B = 0.02
 FIVE_FIVE = [500] * 5 + [100] * 5
@@ -245,7 +246,7 @@ def dense_index(solution, k, j):
     return 1 - min(max((P[k, k] - P[k, j] + P[j, j] - P[j, k]) / 2, 0.0), 1.0)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=15, max_count=10**4, max_distinct=8),
     lambda_b=biases(),
@@ -311,7 +312,7 @@ def test_index_vanishes_with_lambda_z():
 # ---------------------------------------------------------------------- interface
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=20, max_count=10**4, max_distinct=6),
     lambda_b=biases(),

@@ -82,7 +82,7 @@ def test_time_limit(method):
 EARLY_STOPS_SCRIPT = """
 import numpy as np
 import ufm
-counts = np.linspace(1.0, 3000.0, 400) ** 2
+counts = np.linspace(1.0, 3000.0, 1000) ** 2
 ufm.solve(counts[:80], 1 / counts.sum(), 0.01)  # load everything that loads lazily
 for limit in np.linspace(0.01, 0.3, 15):
     solution = ufm.solve(counts, 0.15 / counts.sum(), 0.01, tol=1e-15, method={method!r},
@@ -140,7 +140,7 @@ def test_nothing_better_than_the_result_was_seen(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_progress_may_ask_to_stop(method):
-    problem = hard_problem(100)
+    problem = hard_problem(300)
     solution = problem.solve(
         tol=1e-15, method=method, time_limit=20.0, progress=lambda *report: True
     )

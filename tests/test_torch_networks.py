@@ -85,6 +85,19 @@ def test_annealed_slope_ends_as_relu():
         torch.testing.assert_close(model.features(inputs), expected)
 
 
+@pytest.mark.parametrize(("name", "own"), [("mlp", 0), ("cnn", 3)])
+def test_batch_norm_can_be_left_out_or_put_last(name, own):
+    torch.manual_seed(2)
+    kinds = (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)
+    for choice, number in (("own", own), ("none", 0), ("last", own + 1)):
+        model = build_network(name, (3, 8, 8), 5, width=7, batch_norm=choice)
+        assert sum(isinstance(m, kinds) for m in model.modules()) == number
+    features = model.train().features(torch.randn(64, 3, 8, 8))
+    # Only a batch norm that comes last leaves every feature with mean 0 and variance 1.
+    torch.testing.assert_close(features.mean(0), torch.zeros(7), atol=1e-5, rtol=0)
+    torch.testing.assert_close(features.var(0, correction=0), torch.ones(7), atol=1e-2, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,3 +112,7 @@ def test_impossible_networks_are_refused(arguments, message):
         build_network(*arguments)
     with pytest.raises(ValueError, match="features must be one of"):
         build_network("mlp", (3,), 2, features="leaky")
+    with pytest.raises(ValueError, match="batch_norm must be one of own, none, last"):
+        build_network("mlp", (3,), 2, batch_norm="first")
+    with pytest.raises(ValueError, match="batch_norm must be 'own' for resnet18"):
+        build_network("resnet18", (3, 8, 8), 2, batch_norm="none")

@@ -10,11 +10,12 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import ufm
 from conftest import child_environment
 from problems import Problem, assert_certified, problems
+from profiles import examples
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra torch)")
 
@@ -81,26 +82,26 @@ def assert_same(problem: Problem, tol: float = 1e-6, **options) -> ufm.Solution:
 # ------------------------------------------------------------------ same answers
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problem=problems(max_classes=40))
 def test_random_problems(problem):
     assert_same(problem)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(problem=problems(max_classes=40, smallest=1e-4, relative=True))
 def test_random_problems_in_float32(problem):
     assert_same(problem, dtype=torch.float32)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(problem=problems(max_classes=8, smallest=1e-3, relative=True))
 def test_tight_tolerance_on_small_problems(problem):
     assert_same(problem, tol=1e-9)
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@examples(20)
 @given(problem=problems(max_classes=300, max_distinct=200))
 def test_larger_random_problems(problem):
     assert_same(problem)

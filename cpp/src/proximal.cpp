@@ -67,7 +67,7 @@ class ProximalGradient {
  private:
   void start() {
     const FactoredStart from = first_start(loss_, options_, monitor_);
-    multiply(from.left, Transpose::no, from.right, Transpose::yes, 0.0, x_.m, monitor_);
+    multiply(from.left, Transpose::no, from.right, Transpose::yes, x_.m, monitor_);
     x_.bias = from.bias;
     nuclear_norm_ = ufm::nuclear_norm(x_.m, monitor_);
     old_ = x_;

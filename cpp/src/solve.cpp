@@ -1,11 +1,15 @@
 #include "ufm/solve.hpp"
 
+#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "ufm/bias.hpp"
+#include "ufm/linalg.hpp"
 #include "ufm/reduction.hpp"
 #include "ufm/stopwatch.hpp"
 
@@ -39,6 +43,53 @@ CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& fro
                       true, quiet);
 }
 
+// The directions of M = left right^T that would survive a proximal step, as columns. At the optimum
+// the factors have equal Gram matrices, whose eigenvectors lead to the singular vectors of M.
+Matrix surviving_directions(const BlockLoss& loss, const Iterate& iterate) {
+  LossState state;
+  loss.evaluate(iterate.point.m, iterate.point.bias, state);
+  Matrix gradient;
+  Vector bias_gradient;
+  loss.gradient(state, gradient, bias_gradient);
+  const Matrix gram =
+      0.5 * (iterate.left.transpose() * iterate.left + iterate.right.transpose() * iterate.right);
+  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
+  const Matrix left = iterate.left * eigen.eigenvectors();
+  const Matrix right = iterate.right * eigen.eigenvectors();
+  const Matrix slope = gradient * right;
+  const double curvature = loss.problem().curvature_bound();
+  std::vector<Index> kept;
+  for (Index i = 0; i < left.cols(); ++i) {
+    const double value = left.col(i).norm() * right.col(i).norm();
+    const double push = value > 0.0 ? -left.col(i).dot(slope.col(i)) / value : 0.0;
+    if (curvature * value + push > loss.problem().lambda_z) {
+      kept.push_back(i);
+    }
+  }
+  return eigen.eigenvectors()(Eigen::all, kept);
+}
+
+// Leaves out what a proximal step would send to zero: singular values that are only nearly zero
+// become exact zeros. Empty where that is not as good a point.
+std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Iterate& iterate,
+                                                double tol) {
+  const Matrix kept = surviving_directions(loss, iterate);
+  Matrix left = iterate.left * kept;
+  remove_column_means(loss.problem(), left);
+  const Matrix right = iterate.right * kept;
+  Monitor quiet;
+  Point point;
+  multiply(left, Transpose::no, right, Transpose::yes, point.m, quiet);
+  point.bias = iterate.point.bias;
+  const double nuclear_norm = 0.5 * (left.squaredNorm() + right.squaredNorm());
+  const double wanted = std::max(std::min(2.0 * iterate.relative_gap, tol), 1e-3 * tol);
+  CertifiedPoint clean = certify_best(loss, std::move(point), nuclear_norm, wanted, false, quiet);
+  if (clean.certificate.relative_gap <= wanted) {
+    return clean;
+  }
+  return std::nullopt;
+}
+
 CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
                               const SolveOptions& options) {
   Monitor quiet;  // a certificate is owed even after a stop request
@@ -52,6 +103,13 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
   remove_column_means(loss.problem(), iterate.point.m);
   if (loss.problem().has_bias()) {
     BiasPenalty(loss.problem()).centre(iterate.point.bias);
+  }
+  if (iterate.left.size() > 0 && loss.problem().size() <= small_problem &&
+      iterate.relative_gap <= options.tol) {
+    std::optional<CertifiedPoint> clean = without_vanishing(loss, iterate, options.tol);
+    if (clean) {
+      return *std::move(clean);
+    }
   }
   CertifiedPoint best = certify_best(loss, std::move(iterate.point), iterate.nuclear_norm,
                                      options.tol, loss.problem().size() <= small_problem, quiet);

@@ -121,9 +121,25 @@ FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Mo
   return start_from(predicted, able_to_grow, monitor);
 }
 
+// Whether some column of the gradient at Z = 0 is longer than lambda_z whatever the best bias is.
+// The bias has zero mean and raises classes above the average weight only, so that its prediction
+// p_i lies below the larger of 1 / K and the class's share of the weight; the column's norm is at
+// least (1 - p_i) times its weight.
+bool is_ruled_out_at_once(const Problem& problem) {
+  const double total = problem.multiplicity.dot(problem.loss_weight);
+  const double average = 1.0 / problem.num_classes();
+  const Eigen::ArrayXd largest = (problem.loss_weight.array() / total).cwiseMax(average);
+  const Eigen::ArrayXd norm =
+      (1.0 - largest) * problem.loss_weight.array() * problem.count.array().rsqrt();
+  return problem.lambda_z < 0.999 * norm.maxCoeff();
+}
+
 bool zero_is_ruled_out(const Problem& problem) {
   if (!problem.is_plain()) {
     return false;
+  }
+  if (is_ruled_out_at_once(problem)) {
+    return true;
   }
   const Vector p = bias_only_prediction(problem);
   const double square = p.cwiseAbs2().dot(problem.multiplicity);

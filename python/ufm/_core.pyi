@@ -27,6 +27,13 @@ def solve_many(
     time_limit: float,
 ) -> dict[str, Any]: ...
 def first_bad_row(values: _Array, start: _Indices, length: _Indices) -> int: ...
+def first_bad_weights(
+    counts: _Array,
+    count_start: _Indices,
+    class_weights: _Array,
+    weight_start: _Indices,
+    length: _Indices,
+) -> int: ...
 def any_row_has_distinct(
     counts: _Array,
     count_start: _Indices,

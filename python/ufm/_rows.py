@@ -216,13 +216,14 @@ def _check_weights(rows: Rows, counts: Rows) -> None:
     differs = rows.length != counts.length
     bad = int(np.argmax(differs)) if differs.any() else -1
     if bad < 0:
-        bad = _core.first_bad_row(rows.values, rows.start, rows.length)
+        bad = _core.first_bad_weights(
+            counts.values, counts.start, rows.values, rows.start, rows.length
+        )
     if bad >= 0:
         try:
-            check_class_weights(rows.row(bad), int(counts.length[bad]))
+            check_class_weights(rows.row(bad), counts.row(bad))
         except ValueError as error:
-            _blame(bad, error, rows if not differs.any() else None)
-        raise ValueError(f"problem {bad}: class_weights must have a finite sum")
+            _blame(bad, error, rows if counts.shared else None)
 
 
 def _blame(index: int, error: Exception, rows: Rows | None = None) -> NoReturn:

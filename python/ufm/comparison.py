@@ -277,7 +277,7 @@ def compare_prediction(
     ('free', True, True)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     bias = None if b is None else check_vector("b", b, positive=False)
     if bias is not None and bias.shape != counts.shape:

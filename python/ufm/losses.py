@@ -1,4 +1,4 @@
-"""The loss as an option of the problem: :class:`Loss` and the remedies for imbalance.
+"""The loss as an option of the problem: :class:`ufm.Loss` and the remedies for imbalance.
 
 Every function returns something that :func:`ufm.solve` and :func:`ufm.thresholds` understand, and
 says by how much it moves the **collapse threshold**: the lambda_z at and above which the classes
@@ -156,7 +156,7 @@ def vector_scaling(
     return Loss(
         offsets=_check_finite("tau", tau) * _log_prior(values),
         scales=_temperatures(values, gamma),
-        class_weights=check_class_weights(class_weights, values.size),
+        class_weights=check_class_weights(class_weights, values),
     )
 
 

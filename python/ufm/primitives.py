@@ -85,7 +85,7 @@ def cross_entropy(
         If shapes differ or a value is not allowed.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     size = counts.size
     matrix = _matrix("Z", Z)
     if matrix.shape != (size, size):

@@ -21,6 +21,9 @@ from ufm.problem import FloatArray, check_limit, check_positive
 
 BoolArray = NDArray[np.bool_]
 
+# Bytes below which asking how much is free would take longer than the work.
+_ASK_FOR_MEMORY_FROM = 2**24
+
 
 class Status(enum.Enum):
     """How a solve ended."""
@@ -133,9 +136,10 @@ class Solution:
             If they do not fit into the memory that is free.
         """
         self._require_memory("blocks", self.num_clusters)
-        between = self.between.dense() / self._row_scale[:, None] / self._column_scale[None, :]
+        between = self.between.dense() / self._row_scale[:, None]
+        between /= self._column_scale
         own, other = self._diagonals
-        between[np.diag_indices_from(between)] = other
+        between.flat[:: self.num_clusters + 1] = other
         return Blocks(self.cluster_of, own, between)
 
     @cached_property
@@ -149,8 +153,8 @@ class Solution:
         """
         self._require_memory("Z", self.num_classes)
         blocks = self.blocks
-        Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of[None, :]]
-        Z[np.diag_indices(self.num_classes)] = blocks.own[self.cluster_of]
+        Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of]
+        Z.flat[:: self.num_classes + 1] = blocks.own[self.cluster_of]
         return Z
 
     def column(self, k: int) -> FloatArray:
@@ -346,7 +350,8 @@ class Solution:
         return other + self.amplitudes / root_count, other
 
     def _require_memory(self, what: str, size: int) -> None:
-        require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
+        if 8 * size * size > _ASK_FOR_MEMORY_FROM:
+            require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
 
     @property
     def _between_is_clean(self) -> bool:

@@ -37,7 +37,11 @@ constexpr Index lapack_crossover = 48;
 enum class Transpose { no, yes };
 
 // result = beta * result + op(a) * op(b). Large products run in pieces with monitor checks between.
-void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, double beta,
+void multiply_into(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
+                   double beta, Block result, Monitor& monitor);
+
+// The same with beta = 0, for a result that gets its shape here.
+void multiply(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
               Matrix& result, Monitor& monitor);
 
 // result = a b^T for parts of matrices; meant for products with a short inner side.

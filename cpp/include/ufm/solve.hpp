@@ -1,6 +1,7 @@
 // The solvers' common face: a reduced problem in, a certified reduced solution out.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,10 @@ namespace ufm {
 // Up to this many clusters a singular value decomposition costs next to nothing, and solutions are
 // cleaned up so that singular values that should be zero are exactly zero.
 constexpr Index small_problem = 64;
+
+// Up to this many clusters iterations are so cheap that they go on to the limits of double
+// precision, whatever the tolerance.
+constexpr Index tiny_problem = 16;
 
 // Up to this many clusters C x C matrices are held; beyond, the continuum method works with their
 // structured form alone.
@@ -82,7 +87,9 @@ ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& opt
 // What a method hands back before it is certified.
 struct Iterate {
   Point point;
+  Matrix left, right;         // M = left right^T, where the method knows factors of equal norm
   double nuclear_norm = 0.0;  // upper bound of ||M||_*
+  double relative_gap = std::numeric_limits<double>::infinity();  // where it was certified
   int iterations = 0;
   int inner_iterations = 0;
   double certificate_seconds = 0.0;

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from numpy.typing import NDArray
 
 from ufm.counts import load_counts
+from ufm.problem import check_counts
 
 Counts = NDArray[np.float64]
 
@@ -28,10 +31,30 @@ class LambdaZ:
         return self.number * math.sqrt(float(np.min(counts))) / float(np.sum(counts))
 
 
+class OutputPath(click.Path):
+    """A file or folder to write, as a `pathlib.Path`.
+
+    A lone dash is refused rather than taken for a file of that name: results for people and
+    JSON go to standard output already, and pictures, tables and datasets are renamed into place.
+    """
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(file_okay=file_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check the text of an option."""
+        if value == "-":
+            self.fail("'-' for standard output is not supported; name a file or folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+OUTPUT_PATH = OutputPath()
+
+
 def to_counts(context: click.Context, option: click.Parameter, text: str) -> Counts:
     """A list of counts or a CSV file, as an array of shape (K,)."""
     try:
-        return load_counts(text)
+        return check_counts(load_counts(text))
     except ValueError as error:
         message = str(error).removeprefix("counts: ")
     except OSError as error:

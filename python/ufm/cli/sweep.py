@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 
 import ufm
 from ufm.cli import output
-from ufm.cli.options import Counts, to_counts
+from ufm.cli.options import OUTPUT_PATH, Counts, to_counts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -134,7 +134,7 @@ class Numbers:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     help="Dataset to write: .nc (netCDF) or .zarr. Finished parts are kept; the same command "
     "continues where an earlier one ended.",
 )
@@ -147,9 +147,7 @@ class Numbers:
 @click.option(
     "--tol", type=float, default=1e-6, help="Relative duality gap to reach.  [default: 1e-06]"
 )
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw the sweep into this file (png, pdf, svg)."
-)
+@click.option("--plot", type=OUTPUT_PATH, help="Draw the sweep into this file (png, pdf, svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sweep(
     counts: Counts,
@@ -173,7 +171,7 @@ def sweep(
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
         if sum(values.several for values in given) not in (1, 2):
             raise click.UsageError("--plot draws sweeps over one or two parameters")
     name = "relative_lambda_z" if lambda_z.relative else "lambda_z"

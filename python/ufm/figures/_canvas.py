@@ -35,8 +35,15 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def check_path(path: str | os.PathLike[str]) -> Path:
+def check_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     """The path of a picture to write, refused early where writing must fail.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the picture is to go.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -52,13 +59,13 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     allowed = sorted(FigureCanvasAgg.get_supported_filetypes())
     if path.suffix[1:].lower() not in allowed:
         raise ValueError(
-            f"plot: cannot tell the format of '{path}'; its name must end in one of "
+            f"{name}: cannot tell the format of '{path}'; its name must end in one of "
             + ", ".join(f".{suffix}" for suffix in allowed)
         )
     if not path.parent.is_dir():
-        raise ValueError(f"plot: the folder '{path.parent}' does not exist")
+        raise ValueError(f"{name}: the folder '{path.parent}' does not exist")
     if path.is_dir():
-        raise ValueError(f"plot: '{path}' is a folder")
+        raise ValueError(f"{name}: '{path}' is a folder")
     return path
 
 

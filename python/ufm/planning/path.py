@@ -192,7 +192,7 @@ def path(
     [0.00333, 0.00398, 0.00745]
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
     accuracy = check_positive("accuracy", accuracy)

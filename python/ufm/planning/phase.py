@@ -93,8 +93,6 @@ def phase_diagram(
     k_b = _check_size("minority_classes", minority_classes)
     n_b = check_positive("minority_count", minority_count)
     ratios = _check_values("ratio", ratio)
-    if ratios.min() < 1:
-        raise ValueError(f"ratio must be at least 1, got {ratios.min():g}")
     if lambda_z is not None:
         _check_values("lambda_z", lambda_z)
     if relative_lambda_z is not None:

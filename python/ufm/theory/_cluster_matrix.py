@@ -46,7 +46,7 @@ class Grouping:
 def group(counts: ArrayLike, class_weights: ArrayLike | None = None) -> Grouping:
     """Check counts and weights and group the classes that are alike."""
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     grouped = _core.group(counts, np.empty(0) if weights is None else weights)
     return Grouping(*grouped, num_samples=float(counts.sum()))
 

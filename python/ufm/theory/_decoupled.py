@@ -149,8 +149,9 @@ class Decoupled:
         gradient = v.T @ total_outside + self.lambda_b * k * bias
         hessian = (v.T * (total * slope)) @ v - (g.T * total_outside) @ g
         hessian[np.diag_indices_from(hessian)] += g.T @ total_outside + self.lambda_b * k
-        # The shift of an unregularised bias is fixed by one more term.
-        gauge = 0.0 if self.lambda_b else float(np.diag(hessian).max()) / float(k @ k)
+        # The loss does not fix the bias's shift, and a tiny lambda_b hardly does. One more term
+        # fixes it and does not change steps of zero mean, which are all that occur.
+        gauge = float(np.diag(hessian).max()) / float(k @ k)
         return gradient, _linear_solve(hessian + gauge * np.outer(k, k), gradient)
 
     def _structured_step(
@@ -170,7 +171,7 @@ class Decoupled:
         if diagonal.min() <= 0 or rest.min() < 1e-3:
             return None
         factors = np.stack([share, flat_rest * share - bend, k], axis=1)
-        gauge = 0.0 if self.lambda_b else float(diagonal.max()) / float(k @ k)
+        gauge = float(diagonal.max()) / float(k @ k)
         core = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, gauge]])
         core[0, 0] = float(bend.sum() - flat_rest.sum())
         scaled = factors / diagonal[:, None]

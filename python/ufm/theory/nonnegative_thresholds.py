@@ -138,7 +138,7 @@ def nonnegative_thresholds(
     every other cluster where it is at that lambda_z.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     core_weights = np.empty(0) if weights is None else weights
     _, count, weight, size = _core.group(counts, core_weights)

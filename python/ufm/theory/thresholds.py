@@ -143,7 +143,7 @@ def thresholds(
         If an argument is not allowed.
     """
     counts = check_counts(counts)
-    loss, weights = check_loss(loss, class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     ones = np.ones_like(counts)
     scales = loss.scales if loss.has_scales and loss.scales is not None else ones

@@ -12,6 +12,7 @@ from torch import nn
 from ufm.torch.losses import AnnealedLeakyReLU
 
 FEATURES = ("linear", "relu")
+BATCH_NORMS = ("own", "none", "last")
 _VGG: dict[str, tuple[int | str, ...]] = {
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg13": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
@@ -63,6 +64,7 @@ def build_network(
     width: int | None = None,
     slope: float = 0.0,
     slope_until: float = 0.6,
+    batch_norm: str = "own",
 ) -> Classifier:
     """Build a network with random initial weights.
 
@@ -86,6 +88,9 @@ def build_network(
     slope, slope_until : float
         Slope that the last ReLU has on its negative side at first, and the part of training after
         which it is zero (:class:`AnnealedLeakyReLU`). 0 for a plain ReLU.
+    batch_norm : str
+        ``"own"``: as the network's description says. For the MLP and the CNN also ``"none"``, and
+        ``"last"``: one more directly before the last activation, where VGG has it by itself.
 
     Returns
     -------
@@ -109,19 +114,25 @@ def build_network(
             raise ValueError(f"{key} must be positive, got {', '.join(map(str, values))}")
     if name != "mlp" and len(input_shape) != 3:
         raise ValueError(f"{name} needs images (C, H, W), got inputs of shape {tuple(input_shape)}")
+    if batch_norm not in BATCH_NORMS:
+        raise ValueError(f"batch_norm must be one of {', '.join(BATCH_NORMS)}, got {batch_norm!r}")
+    if batch_norm != "own" and name not in ("mlp", "cnn"):
+        raise ValueError(f"batch_norm must be 'own' for {name}, got {batch_norm!r}")
     activation = _activation(features, slope, slope_until)
     if name == "mlp":
         size = width or 256
         backbone: nn.Module = _mlp(math.prod(input_shape), hidden, size)
     elif name == "cnn":
         size = width or 256
-        backbone = _cnn(input_shape, size)
+        backbone = _cnn(input_shape, size, batch_norm != "none")
     elif name == "resnet18":
         size = width or 512
         backbone = _resnet18(input_shape[0], size)
     else:
         size = width or 4096
         backbone = _vgg(name, input_shape, size)
+    if batch_norm == "last":
+        backbone = nn.Sequential(backbone, nn.BatchNorm1d(size))
     return Classifier(backbone, activation, nn.Linear(size, num_classes))
 
 
@@ -141,12 +152,12 @@ def _mlp(inputs: int, hidden: Sequence[int], width: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(inputs, width))
 
 
-def _cnn(input_shape: Sequence[int], width: int) -> nn.Sequential:
+def _cnn(input_shape: Sequence[int], width: int, batch_norm: bool) -> nn.Sequential:
     channels, height, breadth = input_shape
     layers: list[nn.Module] = []
     for size in (32, 64, 128):
-        layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1, bias=False)]
-        layers += [nn.BatchNorm2d(size), nn.ReLU()]
+        layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1, bias=not batch_norm)]
+        layers += [nn.BatchNorm2d(size), nn.ReLU()] if batch_norm else [nn.ReLU()]
         channels, height, breadth = size, (height + 1) // 2, (breadth + 1) // 2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * breadth, width))
 

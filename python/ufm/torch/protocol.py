@@ -8,10 +8,11 @@ A protocol is a run's tables (``data``, ``model``, ``penalty``, ``training``; ke
 - ``[variants.NAME]``: tables that replace keys; each combination is run in each variant.
   ``[variants.NAME.when]`` limits a variant to combinations with the values given there.
 - ``seeds``: every combination once for each seed of network, batches and choice of images.
-- ``[as_published]``: what the published code does otherwise; of the variants only ``plain`` is run.
+- ``[as_published]``: what the published code does otherwise. Its tables replace keys, its ``grid``
+  lists of the grid, and its ``variants`` lists those that are run; without it, only ``plain`` is.
 
 ``runs_of = "NAME"`` makes another picture of another protocol's runs, ``only = [...]`` of those
-whose names are listed.
+whose names are listed (``only`` in ``[as_published]`` where those are named otherwise).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ufm._files import reading
 from ufm.problem import check_choice
 from ufm.torch.config import MODES, RunConfig
 
@@ -42,6 +44,7 @@ _KEYS = {
     "variants",
     "as_published",
 }
+_PUBLISHED_KEYS = {*_TABLES, "grid", "variants", "only"}
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,17 @@ class Protocol:
         check_choice("mode", mode, MODES)
         base = {key: self.record.get(key, {}) for key in _TABLES}
         base["seed"] = self.record.get("seed", 0)
-        if mode == "as_published":
-            if "as_published" not in self.record:
-                raise ValueError(f"protocol {self.name} has no mode as_published")
-            base = merged(base, self.record["as_published"])
+        published = self._published() if mode == "as_published" else {}
+        quirks = {key: table for key, table in published.items() if key in _TABLES}
         found = []
-        for labels, changes in self._combinations(mode):
-            record = merged(base, changes)
+        for labels, changes in self._combinations(published if mode == "as_published" else None):
             # A variant must not undo what a quirk sets.
-            if mode == "as_published":
-                record = merged(record, self.record["as_published"])
+            record = merged(merged(base, changes), quirks)
             name = "_".join(labels) or self.name
+            if name != Path(name).name or name.startswith(".") or "\\" in name:
+                raise ValueError(f"protocol {self.name}: {name!r:.80} cannot be a folder's name")
             found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
-        chosen = self.record.get("only", [])
+        chosen = published.get("only", self.record.get("only", []))
         if chosen:
             known = {config.name: config for config in found}
             missing = [name for name in chosen if name not in known]
@@ -108,16 +109,41 @@ class Protocol:
             raise ValueError(f"protocol {self.name} holds the same run twice")
         return found
 
-    def _combinations(self, mode: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    def _published(self) -> dict[str, Any]:
+        """The table of the published code's quirks."""
+        if "as_published" not in self.record:
+            raise ValueError(f"protocol {self.name} has no mode as_published")
+        found: dict[str, Any] = self.record["as_published"]
+        unknown = set(found) - _PUBLISHED_KEYS
+        if unknown:
+            raise ValueError(
+                f"as_published: unknown key '{min(unknown)}'; allowed: "
+                + ", ".join(sorted(_PUBLISHED_KEYS))
+            )
+        return found
+
+    def _variants(self, published: dict[str, Any] | None) -> dict[str, Any]:
+        """The variants that are run, by the label that they give a run's name."""
+        variants: dict[str, Any] = self.record.get("variants", {"": {}})
+        if published is None:
+            return variants
+        if "variants" not in published:
+            # The remedies are not the published code's.
+            return {"": variants.get("plain", {})}
+        unknown = [name for name in published["variants"] if name not in variants]
+        if unknown:
+            raise ValueError(f"as_published: protocol {self.name} has no variant {unknown[0]!r}")
+        return {name: variants[name] for name in published["variants"]}
+
+    def _combinations(
+        self, published: dict[str, Any] | None
+    ) -> Iterator[tuple[list[str], dict[str, Any]]]:
         """Labels and changed keys of each run."""
-        grid = self.record.get("grid", {})
+        grid = {**self.record.get("grid", {}), **(published or {}).get("grid", {})}
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
                 raise ValueError(f"grid: '{key}' must be a list of values, got {values!r:.80}")
-        variants = self.record.get("variants", {"": {}})
-        if mode == "as_published":
-            # The remedies are not the published code's.
-            variants = {"": variants.get("plain", {})}
+        variants = self._variants(published)
         seeds = self.record.get("seeds", [None])
         points = itertools.product(*grid.values())
         for variant, values, seed in itertools.product(variants, points, seeds):
@@ -159,7 +185,9 @@ def load_protocol(name: str | os.PathLike[str]) -> Protocol:
     """
     path = Path(name)
     if path.suffix == ".toml":
-        return _parse(path.stem, path.read_text(encoding="utf-8"), str(path))
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        return _parse(path.stem, text, str(path))
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
@@ -180,20 +208,42 @@ def _folder() -> Any:
 def _parse(name: str, text: str, where: str) -> Protocol:
     try:
         record = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is not valid TOML: {error}") from None
     unknown = set(record) - _KEYS
     if unknown:
         raise ValueError(
             f"{where}: unknown key '{min(unknown)}'; allowed: {', '.join(sorted(_KEYS))}"
         )
+    _check_kinds(record, where)
     if "runs_of" in record:
         # Another picture of the same runs, which are therefore kept in the other's folder.
         shared = load_protocol(record["runs_of"])
         whole = {**shared.record, "only": record.get("only", [])}
+        if "as_published" in record and "as_published" in shared.record:
+            whole["as_published"] = {**shared.record["as_published"], **record["as_published"]}
         figures = tuple(record.get("figure", ()))
         return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
+
+
+def _check_kinds(record: Mapping[str, Any], where: str) -> None:
+    """Refuse keys that hold another kind of thing than they should."""
+    expected: dict[str, tuple[type, str]] = {
+        **dict.fromkeys((*_TABLES, "grid", "variants", "as_published"), (dict, "a table")),
+        **dict.fromkeys(("seeds", "only", "figure"), (list, "a list")),
+        **dict.fromkeys(("title", "runs_of"), (str, "a string")),
+        "seed": (int, "a whole number"),
+    }
+    for key, (kind, word) in expected.items():
+        if key in record and not isinstance(record[key], kind):
+            raise ValueError(f"{where}: '{key}' must be {word}, got {record[key]!r:.80}")
+    for name, variant in record.get("variants", {}).items():
+        if not isinstance(variant, dict):
+            raise ValueError(f"{where}: variant '{name}' must be a table, got {variant!r:.80}")
+    shared = record.get("runs_of")
+    if shared is not None and shared not in protocol_names():
+        raise ValueError(f"{where}: 'runs_of' must name a protocol of ufm, got {shared!r:.80}")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

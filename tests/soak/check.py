@@ -227,7 +227,9 @@ def _check_values(result: Result, problem: Problem, oracle: Oracle) -> None:
     exact = oracle.at.count <= DENSE_NUCLEAR_NORM
     norm, excess = oracle.norm(oracle.plain_point())
     proved = math.isfinite(excess)
-    nuclear = oracle.nuclear_norm() if exact else oracle.nuclear_norm_below(max(norm, 1e-300))
+    # A norm that was only probed may be too small; near the optimum it is lambda_z.
+    norm = max(norm, 1e-300) if proved else max(norm, lambda_z)
+    nuclear = oracle.nuclear_norm() if exact else oracle.nuclear_norm_below(norm)
     certificate = oracle.certificate(lambda_z, lambda_b, nuclear)
     result.primal, result.dual = certificate.primal, certificate.dual
     result.proof = ("proved" if proved else "probed") + ("" if exact else ", nuclear norm bounded")

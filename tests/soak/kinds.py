@@ -96,7 +96,7 @@ def grouped(rng: Generator) -> Iterator[Result]:
 
 def many_sizes(rng: Generator) -> Iterator[Result]:
     """400 to 20,000 different counts by the continuum method."""
-    distinct = int(log_uniform(rng, 400, 20_000 if rng.random() < 0.2 else 2_000))
+    distinct = int(log_uniform(rng, 400, 20_000 if rng.random() < 0.15 else 2_000))
     classes = distinct if rng.random() < 0.5 else int(distinct * rng.uniform(1.0, 20.0))
     problem = draw_problem(
         rng,

@@ -348,12 +348,7 @@ class Solution(Shown):
         return other + self.amplitudes / root_count, other
 
     def _require_memory(self, what: str, size: int) -> None:
-<<<<<<< HEAD
         require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
-=======
-        if 8 * size * size > _ASK_FOR_MEMORY_FROM:
-            require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
->>>>>>> robust
 
     @property
     def _between_is_clean(self) -> bool:

@@ -11,11 +11,6 @@ import json
 import os
 import shutil
 import warnings
-<<<<<<< HEAD
-=======
-import zipfile
-import zlib
->>>>>>> robust
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,23 +152,8 @@ class Store:
                 raise ValueError("an array has a wrong length")
         except FileNotFoundError:
             return None
-<<<<<<< HEAD
         except Exception as error:  # a damaged archive can raise nearly anything
             reason = str(error) or type(error).__name__
-=======
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            MemoryError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
->>>>>>> robust
             warnings.warn(
                 f"store: '{path}' is damaged ({reason:.200}); its problems are solved again",
                 RuntimeWarning,

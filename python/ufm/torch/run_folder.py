@@ -63,35 +63,13 @@ def load_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     config = read_config(folder)
-<<<<<<< HEAD
-    try:
-        state = load_state(folder)
-        metrics = _read_metrics(folder / METRICS)
-        final: dict[str, NDArray[Any]] = {}
-        if (folder / FINAL).is_file():
-            # Opened here, since numpy leaves a damaged file open.
-            with (folder / FINAL).open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
-                final = {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"run {folder} is damaged: {reason:.200}") from None
-=======
     state = load_state(folder)
     metrics = _read_metrics(folder / METRICS)
     final = read_arrays(folder / FINAL) if (folder / FINAL).is_file() else {}
->>>>>>> robust
     return Run(folder, config, state, metrics, final)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-<<<<<<< HEAD
-    """The contents of a run's ``run.json``: status, lambdas, versions, times."""
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    if not isinstance(state, dict) or not isinstance(state.get("status"), str):
-        raise ValueError(f"{STATE} does not say how the run stands")
-=======
     """The contents of a run's ``run.json``: status, lambdas, versions, times.
 
     Raises
@@ -104,7 +82,6 @@ def load_state(folder: Path) -> dict[str, Any]:
     state = read_json_table(folder / STATE)
     if not isinstance(state.get("status"), str):
         raise ValueError(f"{folder / STATE} tells no status: it is damaged, or no run's")
->>>>>>> robust
     return state
 
 

@@ -46,8 +46,6 @@ def _solve(
     options["time_limit"] = seconds if rng.random() < 0.9 else log_uniform(rng, 1e-4, seconds)
     if rng.random() < 0.1:
         options["max_iterations"] = int(rng.integers(1, 30))
-    if "max_iterations" in options or options.get("method") == "proximal":
-        allowed.add("MAX_ITERATIONS")
     if rng.random() < 0.1:
         options["threads"] = int(rng.integers(1, 3))
     if rng.random() < 0.1:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ufm import _core, _factors, _spectrum
 from ufm._between import Between
+from ufm._html import Shown
 from ufm._loss import PLAIN, Loss
 from ufm._memory import require_memory
 from ufm.clusters import Blocks, Cluster, IntArray
@@ -33,7 +34,7 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Solution:
+class Solution(Shown):
     """Optimum of the unconstrained feature model with its certificate.
 
     Made by :func:`ufm.solve`. Arrays follow the order of ``counts``. Nothing of size K x K is

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufm._html import Shown
 from ufm.planning._penalties import Penalties
 from ufm.planning._record import plain, record_of
 from ufm.problem import FloatArray
@@ -192,7 +193,7 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Advice:
+class Advice(Shown):
     """Which classes merge, and what prevents it. Made by :func:`ufm.advise`.
 
     ``str(advice)`` is a text for people, ``to_dict()`` everything for programs, ``html()`` and

@@ -21,6 +21,9 @@ _DENSE_LIMIT = 200
 _NEWTON_STEPS = 100
 _LONGEST_STEP = 3.0
 
+# The bias is at most a loss weight over lambda_b: from this ratio on it changes no digit.
+_AS_GOOD_AS_NO_BIAS = 1e30
+
 
 @dataclass(frozen=True)
 class Decoupled:
@@ -77,7 +80,8 @@ class Decoupled:
         conditions of Hong and Ling, arXiv 2309.09725). `start` is a first guess of the bias.
         """
         bias = np.zeros_like(start)
-        if self.lambda_b < math.inf and bias.size > 1:
+        heaviest = float((self.multiplicity * self.loss_weight).max())
+        if self.lambda_b / _AS_GOOD_AS_NO_BIAS < heaviest and bias.size > 1:
             bias = self._best_bias(lambda_z, start)
         share, rest = _shares(self.multiplicity, bias)
         outside, _ = self._outside(lambda_z, share, rest)

@@ -27,6 +27,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ufm._files import reading
 from ufm.problem import check_choice
 from ufm.torch.config import MODES, RunConfig
 
@@ -93,6 +94,8 @@ class Protocol:
             # A variant must not undo what a quirk sets.
             record = merged(merged(base, changes), quirks)
             name = "_".join(labels) or self.name
+            if name != Path(name).name or name.startswith(".") or "\\" in name:
+                raise ValueError(f"protocol {self.name}: {name!r:.80} cannot be a folder's name")
             found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
         chosen = published.get("only", self.record.get("only", []))
         if chosen:
@@ -182,7 +185,9 @@ def load_protocol(name: str | os.PathLike[str]) -> Protocol:
     """
     path = Path(name)
     if path.suffix == ".toml":
-        return _parse(path.stem, path.read_text(encoding="utf-8"), str(path))
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        return _parse(path.stem, text, str(path))
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
@@ -203,13 +208,14 @@ def _folder() -> Any:
 def _parse(name: str, text: str, where: str) -> Protocol:
     try:
         record = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is not valid TOML: {error}") from None
     unknown = set(record) - _KEYS
     if unknown:
         raise ValueError(
             f"{where}: unknown key '{min(unknown)}'; allowed: {', '.join(sorted(_KEYS))}"
         )
+    _check_kinds(record, where)
     if "runs_of" in record:
         # Another picture of the same runs, which are therefore kept in the other's folder.
         shared = load_protocol(record["runs_of"])
@@ -219,6 +225,25 @@ def _parse(name: str, text: str, where: str) -> Protocol:
         figures = tuple(record.get("figure", ()))
         return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
+
+
+def _check_kinds(record: Mapping[str, Any], where: str) -> None:
+    """Refuse keys that hold another kind of thing than they should."""
+    expected: dict[str, tuple[type, str]] = {
+        **dict.fromkeys((*_TABLES, "grid", "variants", "as_published"), (dict, "a table")),
+        **dict.fromkeys(("seeds", "only", "figure"), (list, "a list")),
+        **dict.fromkeys(("title", "runs_of"), (str, "a string")),
+        "seed": (int, "a whole number"),
+    }
+    for key, (kind, word) in expected.items():
+        if key in record and not isinstance(record[key], kind):
+            raise ValueError(f"{where}: '{key}' must be {word}, got {record[key]!r:.80}")
+    for name, variant in record.get("variants", {}).items():
+        if not isinstance(variant, dict):
+            raise ValueError(f"{where}: variant '{name}' must be a table, got {variant!r:.80}")
+    shared = record.get("runs_of")
+    if shared is not None and shared not in protocol_names():
+        raise ValueError(f"{where}: 'runs_of' must name a protocol of ufm, got {shared!r:.80}")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,21 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from numpy.typing import NDArray
+
+import profiles
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# "default" is the same on every run, so that a red suite is never a matter of luck;
-# "long" (pytest --hypothesis-profile=long) explores afresh each time.
-_COMMON = {
-    "deadline": None,
-    "print_blob": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
-}
-settings.register_profile("default", max_examples=100, derandomize=True, **_COMMON)
-settings.register_profile("long", max_examples=1000, **_COMMON)
-settings.load_profile("default")
+profiles.load()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import numpy_oracle
 from problems import biases, counts_tuples
+from profiles import examples
 
 LAMBDA_B = 0.02
 FIVE_FIVE = [500] * 5 + [100] * 5
@@ -66,6 +67,14 @@ def test_everything_collapses_above_lambda_max():
     assert advice.everything_collapsed and "Everything collapses" in advice.verdict
     assert advice.lambda_max == pytest.approx(numpy_oracle.lambda_max(FIVE_FIVE, LAMBDA_B))
     assert not ufm.advise(FIVE_FIVE, lambda_z=0.0074, lambda_b=LAMBDA_B).everything_collapsed
+
+
+def test_lambda_max_of_thousands_of_sizes():
+    counts = np.arange(1.0, 2051.0)
+    lambda_z = 0.9 * math.sqrt(2050) / counts.sum()
+    advice = ufm.advise(counts, lambda_z=lambda_z, lambda_b=LAMBDA_B)
+    assert advice.lambda_max == ufm.thresholds(counts, LAMBDA_B).lambda_max > lambda_z
+    assert not advice.everything_collapsed
 
 
 def test_nothing_to_do():
@@ -245,7 +254,7 @@ def dense_index(solution, k, j):
     return 1 - min(max((P[k, k] - P[k, j] + P[j, j] - P[j, k]) / 2, 0.0), 1.0)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=15, max_count=10**4, max_distinct=8),
     lambda_b=biases(),
@@ -311,7 +320,7 @@ def test_index_vanishes_with_lambda_z():
 # ---------------------------------------------------------------------- interface
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=20, max_count=10**4, max_distinct=6),
     lambda_b=biases(),

@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 import ufm
 from problems import counts_tuples
+from profiles import examples
 
 LAMBDA_B = 0.02
 
@@ -57,7 +58,7 @@ def test_no_smaller_integer_plan_exists(counts, multiple, penalty):
         assert least == math.inf
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=12, max_count=10**4, max_distinct=6),
     multiple=st.floats(0.5, 6.0),
@@ -87,7 +88,7 @@ def test_normalised_weights_solve_the_linear_program(counts, multiple, protect):
         assert (found.normalised >= 1).all()
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=12, max_count=10**4, max_distinct=6),
     multiple=st.floats(0.5, 3.0),
@@ -112,7 +113,7 @@ def test_plans_for_a_mean_penalty_solve_the_linear_program(counts, multiple):
         assert found.samples.sum() == pytest.approx(program.fun, rel=1e-6)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     counts=counts_tuples(max_classes=30, max_count=10**5, max_distinct=12),
     multiple=st.floats(0.5, 5.0),
@@ -151,7 +152,7 @@ def test_the_level_is_the_smallest_one(counts, multiple, protect, penalty, shift
     assert not any(safe(level, found.limit_lambda_z * 1.001) for level in levels)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     counts=counts_tuples(max_classes=20, max_count=10**4, max_distinct=8),
     multiple=st.floats(0.5, 5.0),

@@ -7,12 +7,13 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import numpy_oracle
 from problems import Problem, assert_certified, problems, two_clusters
+from profiles import examples
 
 ARRAYS = (
     "objective",
@@ -39,7 +40,7 @@ def solve_all(batch_of: list[Problem], **options) -> ufm.Batch:
     )
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(problems(max_classes=12, max_distinct=6), min_size=1, max_size=6))
 def test_same_as_solve(batch_of):
     batch = solve_all(batch_of)

@@ -108,6 +108,8 @@ GOOD = {"counts": [[5, 3], [4, 4], [6, 2]], "lambda_z": 0.02, "lambda_b": 0.1}
         ("class_weights", [[1, 1], [1, 1], [1]], 2),
         ("class_weights", [1, 1, 1], 0),
         ("class_weights", [[1, 1], [1e308, 1e308], [1, 1]], 1),
+        ("class_weights", [[1, 1], [1, 1], [1, 5e-324]], 2),
+        ("counts", [[5, 3], [1e-300, 1e300], [5, 3]], 1),
     ],
 )
 def test_bad_problem_is_named(name, value, index):

@@ -44,6 +44,8 @@ def one_line(capsys, *parts: str) -> str:
         ({"counts": "some words"}, ["--counts", "some words"]),
         ({"counts": "two\nlines"}, ["--counts"]),
         ({"counts": None}, ["--counts"]),
+        ({"counts": "1e308x2,5", "lambda_z": "0.1x"}, ["--counts", "finite sum"]),
+        ({"counts": "1e-300,1e300"}, ["--counts", "1e-300"]),
         ({"lambda_z": None}, ["--lambda-z"]),
         ({"lambda_b": None}, ["--lambda-b"]),
         ({"lambda_z": "0"}, ["--lambda-z", "'0'"]),
@@ -87,6 +89,49 @@ def test_bad_plot_is_refused_before_the_solve(capsys, tmp_path, monkeypatch, nam
     pytest.importorskip("matplotlib")
     monkeypatch.delattr(ufm, "solve", raising=False)
     assert "plot" in one_line(capsys, *arguments(plot=str(tmp_path / name)))
+
+
+def _walk(command, path=()):
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _walk(inner, (*path, name))
+
+
+def _output_options():
+    """Every option of every command that names something to write."""
+    from ufm.cli.app import cli
+
+    names = {"--plot", "--html", "--out", "--output", "--numbers"}
+    for path, command in _walk(cli):
+        for option in command.params:
+            for name in names & set(option.opts):
+                yield pytest.param(path, name, id=" ".join([*path, name]))
+
+
+def test_output_options_are_the_known_ones():
+    from ufm.cli.app import cli
+    from ufm.cli.options import OutputPath
+
+    known = {parameter.id for parameter in _output_options()}
+    typed = {
+        " ".join([*path, name])
+        for path, command in _walk(cli)
+        for option in command.params
+        for name in option.opts
+        if isinstance(option.type, OutputPath)
+    }
+    assert known == typed
+    assert len(known) > 10
+
+
+@pytest.mark.parametrize(("path", "option"), list(_output_options()))
+def test_dash_for_standard_output_is_refused_in_every_command(
+    capsys, tmp_path, monkeypatch, path, option
+):
+    monkeypatch.chdir(tmp_path)
+    message = one_line(capsys, *path, option, "-")
+    assert option in message and "standard output" in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_plot_without_matplotlib(capsys, tmp_path, monkeypatch):

@@ -77,11 +77,12 @@ def test_help_without_a_name(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["4"], "'4'"),
+        (["10"], "'10'"),
+        (["4"], "--runs"),
         (["5", "--features", "odd"], "--features"),
         (["5", "--mode", "odd"], "--mode"),
         (["9", "--vectors", "odd"], "--vectors"),
-        (["5", "--out", "none/a.png"], "none"),
+        (["5", "--out", "none/a.png"], "--out: the folder 'none' does not exist"),
         (["5", "--out", "a.docx"], ".png"),
         (["5", "--numbers", "a.txt"], ".csv or .json"),
         (["phase", "--classes-a", "1"], "classes_a"),

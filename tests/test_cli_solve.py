@@ -148,6 +148,24 @@ def test_thresholds(run):
     assert record["lambda_max"] == pytest.approx(found.lambda_max)
 
 
+def test_thresholds_tell_from_where_the_bias_predicts_alone(run):
+    # lambda_c of five classes of 500 and five of 100 is .003983 at lambda_b = .02.
+    arguments = ("thresholds", "--counts", "500x5,100x5", "--lambda-b")
+    status, out, _ = run(*arguments, "0.02")
+    assert status == 0 and "bias alone" in out
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] in (["500"], ["100"])]
+    assert [float(row[-1]) for row in rows] == pytest.approx([0.0074536, 0.003983], rel=1e-3)
+    record = strict_json(run(*arguments, "0.02", "--json")[1])
+    assert record["decoupling"] == pytest.approx(0.003983, rel=1e-3)
+    assert [cluster["bias_only"] for cluster in record["clusters"]] == pytest.approx(
+        [0.0074535599, 0.003983], rel=1e-3
+    )
+    # Without a bias there is nothing that could.
+    assert "bias alone" not in run(*arguments, "inf")[1]
+    record = strict_json(run(*arguments, "inf", "--json")[1])
+    assert record["decoupling"] is None and record["clusters"][0]["bias_only"] is None
+
+
 def test_interruption(run, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt

@@ -215,8 +215,6 @@ def test_cosines_without_pairs_or_directions_are_nan():
 
 
 def nonnegative(number):
-    if not hasattr(ufm, "nonnegative_solution"):
-        pytest.skip("this version of ufm has no nonnegative_solution")
     return figures.solve_paper_figure(number, features="nonnegative")
 
 

@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import ufm
+from profiles import examples
 
 pytest.importorskip("matplotlib")
 
@@ -86,7 +87,7 @@ def test_known_lambda_c():
     st.floats(1, 1e4),
     st.sampled_from([0.0, 0.001, 0.02, 1.0, math.inf]),
 )
-@settings(max_examples=15)
+@examples(15)
 def test_regions_lie_between_the_curves(k_a, k_b, n_b, lambda_b):
     found = figures.solve_phase_map(k_a, k_b, n_b, lambda_b, points=12, threads=1)
     assert found.converged
@@ -140,6 +141,9 @@ def test_drawing(tmp_path):
     assert len(marks.get_xdata()) == 20
     figures.save(drawn, tmp_path / "p.svg")
     assert (tmp_path / "p.svg").stat().st_size < 500_000  # the regions are one image
+    short = figures.solve_phase_map(ratios=[1, 2, 4], points=3).draw().axes[0]
+    (line,) = [line for line in short.lines if line.get_label() == "panels of the paper"]
+    assert line.get_xdata().max() == 4.0  # the others lie outside of this picture
     other = figures.solve_phase_map(count_b=50, points=3).draw()
     assert "panels of the paper" not in {line.get_label() for line in other.axes[0].lines}
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 import ufm
-from conftest import child_environment
+from interrupted import interrupt, needs_sigint
 from problems import METHODS, Problem, assert_certified
 
 # A subprocess says when it starts to solve and, if it outlives the signal, how it ended.
@@ -39,31 +36,12 @@ def hard_problem(classes: int = 300) -> Problem:
     return Problem(tuple(counts), 1e-3 / counts.sum(), 0.01)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("classes", [400, pytest.param(1000, marks=pytest.mark.slow)])
 def test_interrupt_signal_stops_within_a_second_or_so(method, classes):
     script = INTERRUPT_SCRIPT.format(classes=classes, method=method)
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the problem was not hard enough to interrupt"
-            sent = time.perf_counter()
-            child.send_signal(signal.SIGINT)
-            outcome = child.stdout.readline().strip()
-            taken = time.perf_counter() - sent
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
+    outcome, taken = interrupt(script, after=1.0)
     assert outcome in {"KeyboardInterrupt", "status INTERRUPTED"}
     assert taken < (2.0 if classes < 1000 else 4.0)
 
@@ -82,7 +60,7 @@ def test_time_limit(method):
 EARLY_STOPS_SCRIPT = """
 import numpy as np
 import ufm
-counts = np.linspace(1.0, 3000.0, 400) ** 2
+counts = np.linspace(1.0, 3000.0, 1000) ** 2
 ufm.solve(counts[:80], 1 / counts.sum(), 0.01)  # load everything that loads lazily
 for limit in np.linspace(0.01, 0.3, 15):
     solution = ufm.solve(counts, 0.15 / counts.sum(), 0.01, tol=1e-15, method={method!r},
@@ -140,7 +118,7 @@ def test_nothing_better_than_the_result_was_seen(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_progress_may_ask_to_stop(method):
-    problem = hard_problem(100)
+    problem = hard_problem(300)
     solution = problem.solve(
         tol=1e-15, method=method, time_limit=20.0, progress=lambda *report: True
     )

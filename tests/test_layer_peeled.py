@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -15,6 +15,7 @@ import ufm
 from loss_problems import problem_of
 from oracles.cvxpy_loss_oracle import solve_conic_loss
 from oracles.loss_oracle import LossProblem
+from profiles import examples
 
 CONSTRAINTS = ("averaged", "total")
 
@@ -216,7 +217,7 @@ def test_collapse_follows_the_multiplier(constraint):
     lambda_b=st.sampled_from([0.0, 0.02, 1.0, math.inf]),
     smoothing=st.sampled_from([0.0, 0.1]),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_random_problems(sizes, constraint, exponent, lambda_b, smoothing):
     scale = 10**exponent * (1.0 if constraint == "averaged" else len(sizes) * min(sizes))
     solution = ufm.layer_peeled(

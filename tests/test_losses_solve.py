@@ -7,12 +7,13 @@ import math
 import cvxpy as cp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from loss_problems import assert_optimal, loss_problems, problem_of, solve
 from oracles.cvxpy_loss_oracle import solve_conic_loss
+from profiles import examples
 
 COUNTS = np.repeat([120.0, 30.0, 6.0], [2, 3, 2])
 LOSSES = {
@@ -118,13 +119,13 @@ def test_unregularised_bias_agrees_with_clarabel():
 
 
 @given(problem=loss_problems(), method=st.sampled_from(["auto", "factored", "proximal"]))
-@settings(max_examples=100)
+@examples(100)
 def test_random_problems(problem, method):
     assert_optimal(problem, solve(problem, method=method, tol=1e-7), 1e-7)
 
 
 @given(problem=loss_problems(max_classes=6), seed=st.integers(0, 100))
-@settings(max_examples=40)
+@examples(40)
 def test_order_of_the_classes_does_not_matter(problem, seed):
     order = np.random.default_rng(seed).permutation(problem.K)
     shuffled = type(problem)(
@@ -143,7 +144,7 @@ def test_order_of_the_classes_does_not_matter(problem, seed):
 
 
 @given(problem=loss_problems(smoothings=[0.0]), constant=st.floats(-5, 5))
-@settings(max_examples=25)
+@examples(25)
 def test_trivial_adjustments_are_the_plain_problem(problem, constant):
     weights = problem.class_weights
     arguments = (problem.counts, problem.lambda_z, problem.lambda_b)
@@ -161,7 +162,7 @@ def test_trivial_adjustments_are_the_plain_problem(problem, constant):
     factor=st.floats(0.2, 5.0),
     constant=st.floats(-3.0, 3.0),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_scaling_all_logits_is_scaling_the_lambdas(problem, factor, constant):
     # delta (Z + b) = Z' + b': lambda_z' = lambda_z / delta, lambda_b' = lambda_b / delta^2.
     scaled = type(problem)(
@@ -181,7 +182,7 @@ def test_scaling_all_logits_is_scaling_the_lambdas(problem, factor, constant):
 
 
 @given(problem=loss_problems(max_classes=7), factor=st.floats(0.1, 10.0))
-@settings(max_examples=25)
+@examples(25)
 def test_weights_times_a_constant_are_lambdas_over_it(problem, factor):
     weighted = type(problem)(
         problem.counts,
@@ -197,7 +198,7 @@ def test_weights_times_a_constant_are_lambdas_over_it(problem, factor):
 
 
 @given(problem=loss_problems(max_classes=8, smallest=1e-2))
-@settings(max_examples=40)
+@examples(40)
 def test_clusters_rank_and_collapse_are_those_of_the_dense_matrix(problem):
     solution = solve(problem, tol=1e-9)
     Z, b = solution.Z, solution.b

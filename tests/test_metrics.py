@@ -6,11 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metric_data import random_network
 from oracles import metrics_oracle as oracle
+from profiles import examples
 from ufm import metrics
 
 ETF = np.eye(4) - 0.25
@@ -21,7 +22,7 @@ def statistics(seed=0, **kwargs):
     return metrics.class_statistics(features, labels), W, b
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 10**6), st.integers(2, 9), st.integers(1, 8), st.booleans())
 def test_statistics(seed, num_classes, dim, weighted):
     features, labels, _, _ = random_network(seed, num_classes, dim, 30)
@@ -35,7 +36,7 @@ def test_statistics(seed, num_classes, dim, weighted):
     assert ours.within_trace == pytest.approx(np.trace(ours.covariance))
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(st.integers(0, 10**6), st.integers(1, 60))
 def test_merged_parts_are_the_whole(seed, cut):
     features, labels, _, _ = random_network(seed)

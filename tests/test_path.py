@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
+from profiles import examples
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_two_clusters(counts, expected):
             assert event.lambda_z == pytest.approx(event.predicted, rel=2e-6)
 
 
-@settings(max_examples=10)
+@examples(10)
 @given(
     clusters=st.lists(
         st.tuples(st.integers(1, 400), st.integers(2, 5)),

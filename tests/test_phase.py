@@ -129,10 +129,15 @@ def test_figures(tmp_path):
 
     found = diagram()
     figure = figures.phase_diagram(found)
-    legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(legend) == 4
-    labels = {line.get_label(): line for line in figure.axes[0].lines}
-    np.testing.assert_array_equal(labels[legend[0]].get_ydata(), found["minority_collapse"])
+    ax = figure.axes[0]
+    assert len(ax.lines) == 4 and len(ax.get_legend().get_texts()) == 8
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), found["minority_collapse"])
+    colours = np.asarray(ax.collections[0].get_array()).reshape(41, 9)
+    np.testing.assert_array_equal(colours, found["phase"].values.T)
+    scaled = diagram(lambda_z=None, relative_lambda_z=[0.5, 1.0, 2.0])
+    ax = figures.phase_diagram(scaled).axes[0]
+    assert "units" in ax.get_ylabel()
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), 1.0, rtol=1e-12)
     figures.save(figure, tmp_path / "phase.png")
     assert len(figures.sweep(found.drop_vars("phase")).axes[0].lines) == 2  # two clusters
     one = ufm.sweep([5, 5, 1], lambda_z=[0.01, 0.1, 0.3], lambda_b=0.1)

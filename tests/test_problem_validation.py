@@ -25,6 +25,8 @@ BAD = {
         "53",
         [[5, 3], [2, 1]],
         [[5], [3]],
+        [1e308, 1e308],
+        [1e-300, 1e300],
         5,
         None,
         [5, None],
@@ -43,6 +45,8 @@ BAD = {
         [1.0, -1.0, 1.0],
         [1.0, math.nan, 1.0],
         [1.0, math.inf, 1.0],
+        [1.0, 1e308, 1.0],
+        [1.0, 5e-324, 1.0],
         ["a", "b", "c"],
     ],
     "tol": [0, -1e-6, math.nan, math.inf, "small", None],
@@ -91,6 +95,55 @@ def test_balanced_solution_names_the_argument(name, value):
     arguments = {"num_classes": 3, "count": 10, "lambda_z": 0.01, name: value}
     with pytest.raises((ValueError, TypeError), match=rf"\b{name}\b"):
         ufm.balanced_solution(**arguments)
+
+
+# Each of these NumPy turns into floats without a word, or almost.
+NOT_REAL = ["5", b"5", True, np.complex128(5 + 1j), np.datetime64("2020-01-01"), np.timedelta64(5)]
+
+
+@pytest.mark.parametrize("value", NOT_REAL, ids=repr)
+@pytest.mark.parametrize("name", ["counts", "class_weights"])
+def test_arrays_of_objects_hold_real_numbers(name, value):
+    objects = np.array([value, 3, 2], dtype=object)
+    with pytest.raises(TypeError, match=rf"\b{name} must hold real numbers"):
+        ufm.solve(**{**GOOD, name: objects})
+    with pytest.raises(TypeError, match=rf"\b{name} must hold real numbers"):
+        ufm.solve_many(**{**GOOD, name: objects})
+    with pytest.raises(TypeError, match=r"\blambda_z must hold real numbers"):
+        ufm.solve_many(**{**GOOD, "lambda_z": objects})
+
+
+@pytest.mark.parametrize("kind", ["f8", "c16", "U3", "O", "M8[s]"])
+def test_empty_arrays_of_any_kind_are_empty(kind):
+    with pytest.raises(ValueError, match="counts must name at least one class"):
+        ufm.solve(np.empty(0, kind), 0.1, 0.1)
+    assert len(ufm.solve_many([5, 3], np.empty(0, kind), 0.1)) == 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda counts, weights: ufm.thresholds(counts, 0.1, weights),
+        lambda counts, weights: ufm.bias_only_thresholds(counts, 0.1, weights),
+        lambda counts, weights: ufm.solve(counts, 0.1, 0.1, class_weights=weights),
+        lambda counts, weights: ufm.solve_many(counts, 0.1, 0.1, class_weights=weights),
+        lambda counts, weights: ufm.nonnegative_solution(counts, 0.1, 0.1, class_weights=weights),
+        lambda counts, weights: ufm.cross_entropy([[1, 0], [0, 1]], [0, 0], counts, weights),
+    ],
+)
+def test_loss_weights_out_of_double_precision_are_told_in_the_users_terms(given):
+    with pytest.raises(ValueError, match=r"^counts .*1e-300 at index 0 .*sum of 1e\+300"):
+        given([1e-300, 1e300], None)
+    with pytest.raises(ValueError, match=r"^class_weights .*1e\+308 times 200.0 at index 1"):
+        given([100, 200], [1, 1e308])
+    with pytest.raises(ValueError, match=r"^class_weights .*1e-323 times 3.0 at index 0"):
+        given([3, 300], [1e-323, 1])
+
+
+def test_class_weights_of_a_loss_are_told_apart():
+    loss = ufm.Loss(class_weights=[1, 1e308])
+    with pytest.raises(ValueError, match=r"^class_weights of the loss .*1e\+308 times 200"):
+        ufm.solve([100, 200], 0.1, 0.1, loss=loss)
 
 
 def test_message_tells_what_was_given():

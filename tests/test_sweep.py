@@ -8,10 +8,11 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
+from profiles import examples
 
 xr = pytest.importorskip("xarray")
 
@@ -64,7 +65,7 @@ def test_every_dimension_at_once():
             assert found == pytest.approx(expected, rel=1e-14, nan_ok=True)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.data())
 def test_random_rows_to_the_last_bit(data):
     """The arrays gathered from a batch are those of its solutions."""
@@ -173,6 +174,10 @@ def test_a_solve_that_does_not_converge_says_so():
         ({"counts": {}}, ValueError, ["counts"]),
         ({"counts": np.ones((2, 2, 2))}, ValueError, ["counts", "(2, 2, 2)"]),
         ({"ratio": 0}, ValueError, ["ratio", "0"]),
+        ({"ratio": 0.5}, ValueError, ["ratio", "at least 1", "0.5"]),
+        ({"ratio": [2, 0.99]}, ValueError, ["ratio[1]", "at least 1", "0.99"]),
+        ({"ratio": 1e6, "counts": [2, 1], "class_weights": [1e306, 1]}, ValueError,
+         ["ratio 1e+06", "class_weights", "1e+306"]),
         ({"ratio": 2.0, "counts": [7, 7]}, ValueError, ["ratio", "7"]),
         ({"ratio": 1e308, "counts": [7.0, 7, 1]}, ValueError, ["ratio", "out of range"]),
         ({"class_weights": [1.0, 2.0]}, ValueError, ["class_weights", "(10,)"]),
@@ -195,6 +200,15 @@ def test_bad_input(changes, error, words):
         ufm.sweep(arguments.pop("counts"), **arguments)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_none_among_class_weights_stands_for_ones():
+    up = [1.0] * 5 + [2.0] * 5
+    arguments = {"counts": COUNTS, "lambda_z": 1e-3, "lambda_b": 0.02}
+    expected = ufm.sweep(**arguments, class_weights={"plain": [1.0] * 10, "up": up})
+    found = ufm.sweep(**arguments, class_weights={"plain": None, "up": up})
+    xr.testing.assert_identical(found, expected)
+    assert ufm.sweep(**arguments, class_weights=[None, up])["rank"].sizes == {"class_weights": 2}
 
 
 def test_progress_counts_problems():

@@ -162,6 +162,23 @@ def test_a_function_that_makes_no_executor():
         run(lambda: 3)
 
 
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, ProcessPoolExecutor])
+def test_executor_that_was_shut_down(kind):
+    pool = kind(1)
+    pool.shutdown()
+    with pytest.raises(ValueError, match=f"executor must take work.*shut down.*{kind.__name__}"):
+        run(pool)
+
+
+def test_other_errors_of_an_executor_pass():
+    class Full(Scripted):
+        def submit(self, *args, **kwargs):
+            raise RuntimeError("can't start new thread")
+
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        run(Full(lambda chunk: None))
+
+
 def test_few_chunks_are_out_at_a_time(monkeypatch):
     """Results that nobody has taken yet are few, however long the sweep."""
     out = []
@@ -199,6 +216,9 @@ def test_dask_client_and_its_executor(cluster, expected):
         xr.testing.assert_identical(run(client), expected)
         with client.get_executor() as pool:
             xr.testing.assert_identical(run(pool), expected)
+    for ended in (pool, client):
+        with pytest.raises(ValueError, match="executor must take work"):
+            run(ended)
 
 
 DRIVER = """

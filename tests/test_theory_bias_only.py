@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import numpy_oracle
 from problems import biases, two_clusters
+from profiles import examples
 from ufm.theory import _decoupled
 
 BELOW, ABOVE = 0.99, 1.001
@@ -36,7 +37,7 @@ def test_stated_numbers(k_a, stated):
 
 
 @given(counts=clustered(max_clusters=2), lambda_b=biases())
-@settings(max_examples=50)
+@examples(50)
 def test_two_clusters_on_both_sides(counts, lambda_b):
     found = ufm.bias_only_thresholds(counts, lambda_b)
     for i, cluster in enumerate(found.clusters):
@@ -49,7 +50,7 @@ def test_two_clusters_on_both_sides(counts, lambda_b):
 
 
 @given(counts=clustered(min_clusters=3), lambda_b=biases())
-@settings(max_examples=40)
+@examples(40)
 def test_many_clusters_decouple_exactly_there(counts, lambda_b):
     found = ufm.bias_only_thresholds(counts, lambda_b)
     above = ufm.solve(counts, ABOVE * found.decoupling, lambda_b, tol=1e-10)
@@ -65,7 +66,7 @@ def test_many_clusters_decouple_exactly_there(counts, lambda_b):
 
 
 @given(counts=clustered(max_clusters=5), lambda_b=biases(), seed=st.integers(0, 99))
-@settings(max_examples=40)
+@examples(40)
 def test_lambda_max_agrees_with_the_dense_formula(counts, lambda_b, seed):
     levels = np.unique(counts)
     drawn = dict(

@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import numpy_oracle
 from problems import problems, two_clusters
+from profiles import examples
 
 
 def solved(problem, tol=1e-8):
@@ -46,7 +47,7 @@ def test_stated_cosines(of, stated):
 
 
 @given(problem=problems(max_classes=20), of=st.sampled_from(["columns", "rows"]))
-@settings(max_examples=50)
+@examples(50)
 def test_cosines_match_dense_algebra(problem, of):
     solution = problem.solve()
     Z = solution.Z if of == "columns" else solution.Z.T
@@ -68,7 +69,7 @@ def test_merged_classes_point_one_way():
 
 
 @given(problem=problems(max_classes=15), balance=st.floats(-2, 2))
-@settings(max_examples=40)
+@examples(40)
 def test_gram_matrices_are_those_of_the_factors(problem, balance):
     solution = problem.solve()
     lambda_w = solution.lambda_z * 10**balance
@@ -90,7 +91,7 @@ def test_gram_matrices_are_those_of_the_factors(problem, balance):
 
 
 @given(problem=problems(max_classes=15, relative=True, smallest=1e-6), balance=st.floats(-2, 2))
-@settings(max_examples=40)
+@examples(40)
 def test_self_duality_is_weighted_by_counts(problem, balance):
     solution = problem.solve()
     lambda_w = solution.lambda_z * 10**balance
@@ -155,7 +156,7 @@ def dense_predictions(solution, tolerance):
 
 
 @given(problem=problems(max_classes=20), fraction=st.floats(0.05, 1.1))
-@settings(max_examples=60)
+@examples(60)
 def test_confusion_matches_dense_algebra(problem, fraction):
     solution = relative(problem, fraction).solve(tol=1e-8)
     found = ufm.confusion(solution)

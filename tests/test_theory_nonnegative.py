@@ -7,12 +7,13 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
 from oracles import nonnegative_oracle, numpy_oracle
 from problems import Problem, counts_tuples, problems
+from profiles import examples
 from ufm.theory import _nonnegative_certificate
 
 FIVE_FIVE = [150.0] * 5 + [30.0] * 5
@@ -122,7 +123,7 @@ def test_where_descent_gets_stuck_the_optimum_is_certified():
     assert max(ends) > solution.objective * (1 + 1e-3)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problems(max_classes=6, max_count=10**4, smallest=1e-4, relative=True))
 def test_certified_by_every_support(problem):
     solution = solve(problem)
@@ -137,7 +138,7 @@ def test_certified_by_every_support(problem):
 # ---------------------------------------------------------------------- properties
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(problems(max_classes=40, max_distinct=6, max_count=10**4, smallest=1e-3, relative=True))
 def test_no_better_than_features_of_any_sign(problem):
     solution = solve(problem)
@@ -147,7 +148,7 @@ def test_no_better_than_features_of_any_sign(problem):
     assert abs(solution.Z.sum(axis=0)).max() <= 1e-6 * max(1.0, np.abs(solution.Z).max())
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(problems(max_classes=40, max_distinct=6, max_count=10**4, smallest=1e-3, relative=True))
 def test_collapse_below_the_free_threshold_is_by_vanishing(problem):
     solution = solve(problem)
@@ -163,7 +164,7 @@ def test_collapse_below_the_free_threshold_is_by_vanishing(problem):
             pytest.fail(f"collapsed below the threshold with features: {problem}")
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(counts_tuples(max_classes=12, max_count=1000, max_distinct=4), st.randoms())
 def test_class_order_is_respected(counts, random):
     order = list(range(len(counts)))

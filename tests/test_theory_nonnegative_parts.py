@@ -7,10 +7,11 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from oracles import nonnegative_oracle, numpy_oracle
+from profiles import examples
 from ufm.theory import _nonnegative_certificate as certificates
 from ufm.theory._bounded_newton import minimise
 from ufm.theory._doubly_nonnegative import doubly_nonnegative_bound
@@ -124,7 +125,7 @@ def test_newton_stops_at_a_bound_and_leaves_a_saddle():
 # ---------------------------------------------------------------------- largest over u >= 0
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.integers(0, 10**6), st.integers(1, 8), st.floats(-1.0, 1.0))
 def test_branch_and_bound_is_exhaustive_search(seed, size, shift):
     A = np.random.default_rng(seed).normal(size=(size, size))
@@ -142,7 +143,7 @@ def test_branch_and_bound_is_exhaustive_search(seed, size, shift):
             assert found.vectors[0][0] == pytest.approx(expected, rel=1e-9)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(0, 10**6), st.integers(3, 8), st.integers(0, 4))
 def test_a_search_cut_short_still_bounds(seed, size, nodes):
     A = np.random.default_rng(seed).normal(size=(size, size))
@@ -151,7 +152,7 @@ def test_a_search_cut_short_still_bounds(seed, size, nodes):
     assert found.bound >= brute_force(B) * (1 - 1e-12)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(0, 10**6), st.integers(2, 9))
 def test_semidefinite_bound(seed, size):
     A = np.random.default_rng(seed).normal(size=(size, size))
@@ -164,7 +165,7 @@ def test_semidefinite_bound(seed, size):
         assert below == pytest.approx(brute_force(B), abs=1e-6 * np.abs(B).max())
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.integers(0, 10**6), st.floats(0.3, 3.0))
 def test_the_level_matrix_tells_feasibility(seed, spread):
     rng = np.random.default_rng(seed)

@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ufm
 from problems import biases, counts_tuples
+from profiles import examples
 
 COUNTS = np.repeat([500.0, 250.0, 17.0, 900.0], [5, 3, 2, 1])
 DISTINCT = np.array([900.0, 40.0, 333.0, 5.0])
@@ -31,7 +32,7 @@ def entries(matrix):
 
 
 @given(counts=counts_tuples(max_classes=25), lambda_b=st.sampled_from([0.0, 0.01, math.inf]))
-@settings(max_examples=40)
+@examples(40)
 def test_matches_dense_algebra(counts, lambda_b):
     counts = np.array(counts)
     limit = ufm.seli(counts, lambda_b=lambda_b)
@@ -82,7 +83,7 @@ def test_approach_is_at_rate_one_over_log(counts, lambda_b, weighted):
 
 
 @given(counts=counts_tuples(max_classes=12, max_count=1000), lambda_b=biases())
-@settings(max_examples=30)
+@examples(30)
 def test_direction_is_approached(counts, lambda_b):
     # A cluster alone has a closed form, in which the direction holds at once.
     limit = ufm.seli(counts, lambda_b=lambda_b)
@@ -130,7 +131,7 @@ def test_many_classes_cost_no_more():
     log_scale=st.floats(-2, 4),
     fraction=st.floats(0.01, 1.1),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_scaling_the_counts_scales_lambda_z(counts, lambda_b, log_scale, fraction):
     scale = 10**log_scale
     lambda_z = fraction * ufm.thresholds(counts, lambda_b).lambda_max

@@ -174,3 +174,18 @@ def test_cosines_of_columns_and_rows():
     pairs = ((0, 1), (5, 6), (0, 5))
     assert [by_column[p] for p in pairs] == pytest.approx([-0.138, -0.078, -0.111], abs=6e-4)
     assert [by_row[p] for p in pairs] == pytest.approx([-0.117, -0.100, -0.113], abs=6e-4)
+
+
+@pytest.mark.parametrize("lambda_b", [5e-324, 1e-300, 1e-20, 1e-17])
+def test_a_vanishing_bias_penalty_is_none(lambda_b):
+    # Only this penalty keeps the bias from shifting, and here it is lost beside the loss.
+    for counts in ([17, 16, 17, 16, 17], [500] * 5 + [100] * 5, [9, 8, 7, 1, 1e5]):
+        found = ufm.thresholds(counts, lambda_b).lambda_max
+        assert found == pytest.approx(ufm.thresholds(counts, 0.0).lambda_max, rel=1e-12)
+
+
+@pytest.mark.parametrize("lambda_b", [1e32, 1e300, 1.7e308])
+def test_a_huge_bias_penalty_is_no_bias(lambda_b):
+    for counts in ([17, 16, 17, 16, 17], [500] * 5 + [100] * 5, [9, 8, 7, 1, 1e5]):
+        found = ufm.thresholds(counts, lambda_b).lambda_max
+        assert found == ufm.thresholds(counts, math.inf).lambda_max

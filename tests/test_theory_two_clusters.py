@@ -7,11 +7,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import ufm
 from problems import biases
+from profiles import examples
 
 sizes_strategy = st.tuples(st.integers(1, 7), st.integers(1, 7))
 
@@ -56,7 +57,7 @@ def test_stated_ratios(sizes, majority_count, bias_only):
     ratio=st.floats(1.05, 100.0),
     lambda_b=biases(),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_minority_collapse_in_the_ratio(sizes, minority_count, ratio, lambda_b):
     k_a, k_b = sizes
     assume(k_b > 1)
@@ -76,7 +77,7 @@ def test_minority_collapse_in_the_ratio(sizes, minority_count, ratio, lambda_b):
     ratio=st.floats(1.1, 100.0),
     lambda_b=biases(),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_majority_collapse_in_the_ratio(sizes, minority_count, ratio, lambda_b):
     k_a, k_b = sizes
     assume(k_a > 1)
@@ -101,7 +102,7 @@ def test_majority_collapse_in_the_ratio(sizes, minority_count, ratio, lambda_b):
     log_lambda=st.floats(-3.0, -0.3),
     lambda_b=biases(),
 )
-@settings(max_examples=40)
+@examples(40)
 def test_bias_only_in_the_ratio(sizes, minority_count, log_lambda, lambda_b):
     lambda_z = 10**log_lambda / math.sqrt(minority_count)
     found = ufm.critical_ratios(sizes, minority_count, lambda_z, lambda_b)

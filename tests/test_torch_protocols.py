@@ -139,6 +139,56 @@ def test_published_quirks_are_kept_on_request():
         assert _penalty(run).lambda_z * total == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("name", FULL)
+def test_both_sizes_have_both_modes(name):
+    """Also in CPU size the published mode is SGD at 0.01 on ReLU networks, without remedies."""
+    whole, small = load_protocol(name), load_protocol(f"{name}-cpu")
+    assert whole.figures == small.figures == (int(name.removeprefix("figure")),)
+    for full, cpu in zip(whole.runs("as_published"), small.runs("as_published"), strict=False):
+        assert (full.mode, cpu.mode) == ("as_published", "as_published")
+        for found in (full, cpu):
+            training = found.training
+            assert (training.optimizer, training.learning_rate) == ("sgd", 0.01)
+            assert training.milestones == full.training.milestones
+            assert training.weight_decay == full.training.weight_decay
+            assert found.model.features == "relu" and found.model.slope == 0.0
+            assert not (training.centre_bias or training.polish or training.oversample)
+            assert training.bias_rate == 1.0
+        ramp = ("ramp_start", "ramp_until", "ramp_shape", "w_ratio")
+        for key in ramp:
+            assert getattr(full.penalty, key) == getattr(cpu.penalty, key)
+    for run in small.runs():
+        assert run.mode == "corrected"
+
+
+def test_published_block_runs_in_cpu_size_are_at_the_same_multiple_of_the_threshold():
+    for whole, small in (("figure1", "figure1-cpu"), ("figure3", "figure3-cpu")):
+        ratios = []
+        for name in (whole, small):
+            found = set()
+            for run in load_protocol(name).runs("as_published"):
+                counts = load_counts(run.data.counts)
+                penalty = _penalty(run)
+                assert penalty.lambda_b == pytest.approx(0.0205)
+                found.add(round(penalty.lambda_z * counts.sum() / counts.min() ** 0.5, 6))
+            ratios.append(found)
+        assert ratios[0] == ratios[1]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("[as_published]\nvariants = ['b']", "no variant 'b'"),
+        ("[as_published]\nvariant = ['a']", "unknown key 'variant'"),
+    ],
+)
+def test_faulty_published_tables_are_refused(tmp_path, table, words):
+    protocol = _write(tmp_path, f"{table}\n[penalty]\nlambda_z = 0.1\n[variants.a]\n")
+    assert len(protocol.runs()) == 1
+    with pytest.raises(ValueError, match=words):
+        protocol.runs("as_published")
+
+
 def test_corrected_rates_start_at_a_tenth():
     config = load_protocol("figure5").runs()[0]
     assert config.mode == "corrected"
@@ -204,4 +254,4 @@ def test_wrong_types_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"one of .*figure5"):
         load_protocol("figure10")
     with pytest.raises(ValueError, match="no mode as_published"):
-        load_protocol("figure5-cpu").runs("as_published")
+        load_protocol("figure5-digits").runs("as_published")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -15,7 +16,13 @@ pytest.importorskip("matplotlib")
 import ufm
 from ufm import figures
 from ufm.torch import RunConfig
-from ufm.torch.run_folder import write_config, write_final, write_metrics, write_state
+from ufm.torch.run_folder import (
+    read_config,
+    write_config,
+    write_final,
+    write_metrics,
+    write_state,
+)
 
 COUNTS = (50, 50, 50, 10, 10)
 N = sum(COUNTS)
@@ -110,9 +117,16 @@ def test_errors_by_hand(tmp_path):
     raw = np.linalg.norm(shift + 0.1) / np.linalg.norm(theory.b)
     assert row["error_b"] == pytest.approx(raw, rel=1e-5)
     (found,) = figures.read_runs(tmp_path / "p")
-    errors, _, _ = found.history()
-    assert errors[0] == pytest.approx(1.0, rel=1e-6)  # twice theory's Z
-    assert errors[1:] == pytest.approx([row["error_z"]] * 2)
+    history = found.history()
+    assert history["error_z"][0] == pytest.approx(1.0, rel=1e-6)  # twice theory's Z
+    assert history["error_z_max_norm"][0] == pytest.approx(1.0, rel=1e-6)
+    assert history["error_z"][1:] == pytest.approx([row["error_z"]] * 2)
+    assert row["error_z_max_norm"] == pytest.approx(0.25 / np.abs(theory.Z).max(), rel=1e-5)
+    largest = np.abs(CENTRING @ theory.b).max()
+    assert row["error_b_max_norm"] == pytest.approx(0.3 / largest, rel=1e-5)
+    other = ufm.nonnegative_solution(COUNTS, theory.lambda_z, 0.02, tol=1e-10)
+    apart = np.linalg.norm(2 * theory.Z - other.Z) / np.linalg.norm(other.Z)
+    assert history["error_z_other_theory"][0] == pytest.approx(apart, rel=1e-5)
     assert list(found.epochs) == [1, 2, 32]
 
 
@@ -144,7 +158,7 @@ def test_zero_theory_has_no_relative_error(tmp_path):
     assert row["collapsed"] and row["verdict_right"]
 
 
-@pytest.mark.parametrize("kind", [1, 3, 5, 6, 7, 8, 9, "spread", "accuracy"])
+@pytest.mark.parametrize("kind", [*range(1, 10), "spread", "accuracy"])
 def test_pictures(tmp_path, kind):
     for variant in ("plain", "remedied"):
         for features in ("linear", "relu"):
@@ -161,8 +175,66 @@ def test_panels_show_the_networks_own_numbers(tmp_path):
     theory = _write(tmp_path / "p", "plain_linear_lambda_z=1", "linear", 0.6, change)
     axes = [ax for ax in figures.runs_figure(5, tmp_path / "p").draw().axes if ax.images]
     drawn = [np.asarray(ax.images[0].get_array()) for ax in axes]
+    other = ufm.nonnegative_solution(COUNTS, theory.lambda_z, 0.02, tol=1e-10)
+    assert len(drawn) == 3
     assert drawn[0] == pytest.approx(theory.Z, abs=1e-6)
     assert drawn[1] == pytest.approx(1.5 * theory.Z, abs=1e-6)
+    assert drawn[2] == pytest.approx(other.Z, abs=1e-6)
+
+
+def _images(figure):
+    return [np.asarray(ax.images[0].get_array()) for ax in figure.axes if ax.images]
+
+
+def test_figure_2_scales_each_panel(tmp_path):
+    def change(Z, b):
+        return 3 * Z + 1, b
+
+    theory = _write(tmp_path / "p", "resnet18_digits_50x3+10x2", "relu", 0.6, change)
+    free, positive, network = _images(figures.runs_figure(2, tmp_path / "p").draw())
+    expected = (theory.Z - theory.Z.min()) / np.ptp(theory.Z)
+    assert positive == pytest.approx(expected, abs=1e-6)
+    assert network == pytest.approx(expected, abs=1e-6)
+    assert (free.min(), free.max()) == (0.0, 1.0)
+    assert np.abs(free - expected).max() > 0.01
+    (found,) = figures.read_runs(tmp_path / "p")
+    assert found.variant == "resnet18"
+
+
+def test_figure_4_has_both_theories_and_names_the_right_one(tmp_path):
+    def change(Z, b):
+        return 1.01 * Z, b
+
+    theory = _write(tmp_path / "p", "plain_relu_a", "relu", 0.6, change)
+    free = ufm.solve(COUNTS, theory.lambda_z, 0.02, tol=1e-10)
+    figure = figures.runs_figure(4, tmp_path / "p").draw()
+    for drawn, Z in zip(_images(figure), (1.01 * theory.Z, free.Z, theory.Z), strict=True):
+        assert drawn == pytest.approx(Z, abs=1e-6)
+    titles = [ax.get_title(loc="left") for ax in figure.axes if ax.images]
+    apart = 100 * np.linalg.norm(1.01 * theory.Z - free.Z) / np.linalg.norm(free.Z)
+    assert titles[1] == f"theory, free\nerror {apart:.3g} %"
+    assert titles[2] == "theory, nonnegative\nerror 1 %"
+
+
+def test_figure_9_compares_rows_of_published_runs(tmp_path):
+    counts = (50, 50, 50, 25, 25)
+    theory = _write(tmp_path / "p", "relu", "relu", 0.1, counts=counts)
+    path = tmp_path / "p" / "relu"
+    columns = figures.runs_figure(9, tmp_path / "p").records()[0]
+    config = dataclasses.replace(read_config(path), mode="as_published")
+    write_config(path, config)
+    found = figures.runs_figure(9, tmp_path / "p")
+    rows = found.records()[0]
+    for record, Z in ((columns, theory.Z), (rows, theory.Z.T)):
+        unit = Z / np.linalg.norm(Z, axis=0)
+        cosines = unit.T @ unit
+        assert record["cosine_a"] == pytest.approx(cosines[0, 1], abs=1e-5)
+        assert record["cosine_b"] == pytest.approx(cosines[3, 4], abs=1e-5)
+        assert record["cosine_ab"] == pytest.approx(cosines[0, 4], abs=1e-5)
+    assert abs(columns["cosine_b"] - rows["cosine_b"]) > 1e-3
+    assert found.draw().axes[0].get_ylabel() == "mean cosine of rows of Z"
+    again = figures.runs_figure(9, tmp_path / "p", vectors="columns").records()[0]
+    assert again["cosine_b"] == columns["cosine_b"]
 
 
 def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
@@ -173,8 +245,8 @@ def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
     assert len(figures.read_runs(tmp_path / "p")) == 1
     with pytest.raises(FileNotFoundError, match="does not exist"):
         figures.read_runs(tmp_path / "q")
-    with pytest.raises(ValueError, match="1, 3, 5, 6, 7, 8, 9, got 2"):
-        figures.runs_figure(2, tmp_path / "p")
+    with pytest.raises(ValueError, match="1 to 9, got 10"):
+        figures.runs_figure(10, tmp_path / "p")
     with pytest.raises(ValueError, match="kind"):
         figures.runs_figure("nothing", tmp_path / "p")
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 import ufm
-from conftest import child_environment
+from interrupted import interrupt, needs_sigint
 from problems import Problem, assert_certified, problems
+from profiles import examples
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (extra torch)")
 
@@ -81,26 +79,26 @@ def assert_same(problem: Problem, tol: float = 1e-6, **options) -> ufm.Solution:
 # ------------------------------------------------------------------ same answers
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(problem=problems(max_classes=40))
 def test_random_problems(problem):
     assert_same(problem)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(problem=problems(max_classes=40, smallest=1e-4, relative=True))
 def test_random_problems_in_float32(problem):
     assert_same(problem, dtype=torch.float32)
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(problem=problems(max_classes=8, smallest=1e-3, relative=True))
 def test_tight_tolerance_on_small_problems(problem):
     assert_same(problem, tol=1e-9)
 
 
 @pytest.mark.slow
-@settings(max_examples=20)
+@examples(20)
 @given(problem=problems(max_classes=300, max_distinct=200))
 def test_larger_random_problems(problem):
     assert_same(problem)
@@ -282,25 +280,11 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 def test_interrupt_signal():
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPT_SCRIPT],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the problem was not hard enough to interrupt"
-            child.send_signal(signal.SIGINT)
-            assert child.stdout.readline().strip() == "KeyboardInterrupt"
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
+    outcome, taken = interrupt(INTERRUPT_SCRIPT, after=1.0)
+    assert outcome == "KeyboardInterrupt"
+    assert taken < 10.0
 
 
 # ------------------------------------------------------------------ bad input

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ufm
+from profiles import examples
 
 COUNTS = np.geomspace(20, 2000, 12).round()
 
@@ -41,7 +42,7 @@ def test_classes_that_were_merged_come_apart_again():
         assert not apart.collapsed.any()
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     st.lists(st.integers(1, 10_000), min_size=3, max_size=6, unique=True),
     st.floats(0.05, 20.0),

@@ -5,6 +5,9 @@
 
 #include <chrono>
 #include <exception>
+#include <limits>
+#include <stdexcept>
+#include <utility>
 
 #include "ufm/monitor.hpp"
 
@@ -77,5 +80,18 @@ class PythonMonitor final : public Monitor {
   StopReason stopping_ = StopReason::none;
   std::exception_ptr error_;
 };
+
+// Runs work that takes a monitor without the GIL, so that Ctrl-C ends it.
+template <typename Work>
+auto interruptible(Work work) {
+  PythonMonitor monitor(pybind11::none(), std::numeric_limits<double>::infinity());
+  try {
+    const pybind11::gil_scoped_release release;
+    return work(monitor);
+  } catch (const StopRequest&) {
+    monitor.rethrow();
+    throw std::runtime_error("the computation was abandoned");
+  }
+}
 
 }  // namespace ufm::python

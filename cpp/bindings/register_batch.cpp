@@ -79,25 +79,54 @@ py::dict solve_many(const Doubles& counts, const Indices& count_start, const Ind
   return to_dict(std::move(result));
 }
 
-// Index of the first row that is not positive and finite throughout, with a finite sum; or -1. No
-// row is empty.
-Index first_bad_row(const Doubles& values, const Indices& start, const Indices& length) {
-  const py::gil_scoped_release release;
-  const double* last = nullptr;
-  for (Index i = 0; i < start.size(); ++i) {
-    const double* row = values.data() + start.data()[i];
-    const Index size = length.data()[i];
-    if (row == last && size == length.data()[i - 1]) {
-      continue;  // a shared row
-    }
-    last = row;
-    const Eigen::Map<const Vector> vector(row, size);
-    // The sum is not finite where an entry is not.
-    if (!(std::isfinite(vector.sum()) && vector.minCoeff() > 0.0)) {
+// Index of the first row that is not the one before it and for which the test fails, or -1.
+template <typename Same, typename Test>
+Index first_failing(Index size, const Same& same_as_last, const Test& passes) {
+  for (Index i = 0; i < size; ++i) {
+    if (!(i > 0 && same_as_last(i)) && !passes(i)) {
       return i;
     }
   }
   return -1;
+}
+
+// Index of the first row that is not positive and finite throughout, with a finite sum that no
+// entry vanishes beside; or -1. No row is empty.
+Index first_bad_row(const Doubles& values, const Indices& start, const Indices& length) {
+  const py::gil_scoped_release release;
+  const Rows rows{values.data(), start.data()};
+  const Index* size = length.data();
+  return first_failing(
+      start.size(),
+      [&](Index i) { return rows.row(i) == rows.row(i - 1) && size[i] == size[i - 1]; },
+      [&](Index i) {
+        const Eigen::Map<const Vector> row(rows.row(i), size[i]);
+        const double sum = row.sum();  // not finite where an entry is not
+        return std::isfinite(sum) && row.minCoeff() / sum > 0.0;
+      });
+}
+
+// Index of the first row of class weights that is not positive and finite, or is not so any more
+// when it is multiplied by the counts and divided by their sum; or -1.
+Index first_bad_weights(const Doubles& counts, const Indices& count_start,
+                        const Doubles& class_weights, const Indices& weight_start,
+                        const Indices& length) {
+  const py::gil_scoped_release release;
+  const Rows count_rows{counts.data(), count_start.data()};
+  const Rows weight_rows{class_weights.data(), weight_start.data()};
+  const Index* size = length.data();
+  return first_failing(
+      length.size(),
+      [&](Index i) {
+        return count_rows.row(i) == count_rows.row(i - 1) &&
+               weight_rows.row(i) == weight_rows.row(i - 1) && size[i] == size[i - 1];
+      },
+      [&](Index i) {
+        const Eigen::Map<const Eigen::ArrayXd> count(count_rows.row(i), size[i]);
+        const Eigen::Map<const Eigen::ArrayXd> weight(weight_rows.row(i), size[i]);
+        const Eigen::ArrayXd loss_weight = weight * count / count.sum();
+        return loss_weight.isFinite().all() && (loss_weight > 0.0).all();
+      });
 }
 
 // Whether any row holds at least limit different pairs of count and weight.
@@ -144,6 +173,8 @@ void register_batch(py::module_& module) {
              "Solve many problems on a pool of threads; returns arrays by name.");
   module.def("first_bad_row", &first_bad_row, py::arg("values"), py::arg("start"),
              py::arg("length"));
+  module.def("first_bad_weights", &first_bad_weights, py::arg("counts"), py::arg("count_start"),
+             py::arg("class_weights"), py::arg("weight_start"), py::arg("length"));
   module.def("any_row_has_distinct", &any_row_has_distinct, py::arg("counts"),
              py::arg("count_start"), py::arg("num_classes"), py::arg("class_weights"),
              py::arg("weight_start"), py::arg("limit"));

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "python_monitor.hpp"
 #include "registry.hpp"
 #include "ufm/bias.hpp"
 #include "ufm/solve.hpp"
@@ -33,9 +34,10 @@ Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
                             const Vector& multiplicity, const Vector& scale, const Vector& offset,
                             double smoothing, double lambda_z, double lambda_b, const Matrix& m,
                             const Vector& scaled_bias) {
-  return between_rank(shaped_problem(count, loss_weight, multiplicity, scale, offset, smoothing,
-                                     lambda_z, lambda_b),
-                      {m, scaled_bias});
+  const Problem problem = shaped_problem(count, loss_weight, multiplicity, scale, offset, smoothing,
+                                         lambda_z, lambda_b);
+  return interruptible(
+      [&](Monitor& monitor) { return between_rank(problem, {m, scaled_bias}, monitor); });
 }
 
 // Everything the core says of one point: value, gradients, a Hessian product and a certificate.
@@ -76,8 +78,7 @@ py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& m
 void register_losses(py::module_& module) {
   module.def("between_rank", &rank_between_clusters, py::arg("count"), py::arg("loss_weight"),
              py::arg("multiplicity"), py::arg("scale"), py::arg("offset"), py::arg("smoothing"),
-             py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"),
-             py::call_guard<py::gil_scoped_release>());
+             py::arg("lambda_z"), py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"));
   module.def("loss_at", &loss_at, py::arg("count"), py::arg("loss_weight"), py::arg("multiplicity"),
              py::arg("scale"), py::arg("offset"), py::arg("smoothing"), py::arg("lambda_z"),
              py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"), py::arg("dm"),

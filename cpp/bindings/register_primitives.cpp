@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "python_monitor.hpp"
 #include "registry.hpp"
 #include "ufm/loss.hpp"
 #include "ufm/solve.hpp"
@@ -53,12 +54,15 @@ void register_primitives(py::module_& module) {
   module.def(
       "svt",
       [](const Matrix& x, double tau) {
-        const py::gil_scoped_release release;
-        return svt(x, tau).value;
+        return interruptible([&](Monitor& monitor) { return svt(x, tau, monitor).value; });
       },
       py::arg("x"), py::arg("tau"));
-  module.def("singular_values", &singular_values, py::arg("x"),
-             py::call_guard<py::gil_scoped_release>());
+  module.def(
+      "singular_values",
+      [](const Matrix& x) {
+        return interruptible([&](Monitor& monitor) { return singular_values(x, monitor); });
+      },
+      py::arg("x"));
   module.def("operator_norm_bound", [](const Matrix& x) {
     const py::gil_scoped_release release;
     Monitor quiet;

@@ -95,15 +95,13 @@ bool enough_distinct(const Vector& counts, const Vector& class_weights, Index li
 py::tuple zero_solution(const Vector& counts, const Vector& class_weights, double lambda_b,
                         const Vector& scale, const Vector& offset, double smoothing) {
   Grouping grouping;
-  BiasOnly result;
-  {
-    const py::gil_scoped_release release;
-    Monitor quiet;
+  BiasOnly result = interruptible([&](Monitor& monitor) {
     const Problem problem =
         make_problem(counts, class_weights, 1.0, lambda_b, {scale, offset, smoothing}, grouping);
-    result = bias_only(problem, quiet);
-    result.bias.array() /= problem.multiplicity.array().sqrt();
-  }
+    BiasOnly found = bias_only(problem, monitor);
+    found.bias.array() /= problem.multiplicity.array().sqrt();
+    return found;
+  });
   return py::make_tuple(std::move(result.bias), result.lambda_max);
 }
 

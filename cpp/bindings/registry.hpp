@@ -10,5 +10,6 @@ void register_lapack(pybind11::module_& module);
 void register_losses(pybind11::module_& module);
 void register_primitives(pybind11::module_& module);
 void register_solver(pybind11::module_& module);
+void register_threads(pybind11::module_& module);
 
 }  // namespace ufm::python

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <new>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -109,10 +110,9 @@ class BatchRun {
 
   BatchResult run(Monitor& monitor) {
     std::vector<std::thread> workers;
+    workers.reserve(static_cast<std::size_t>(num_workers_));
     try {
-      for (Index w = 0; w < num_workers_; ++w) {
-        workers.emplace_back([this] { work(); });
-      }
+      start_workers(workers);
       supervise(monitor);
     } catch (...) {
       fail();
@@ -132,6 +132,23 @@ class BatchRun {
   }
 
  private:
+  // As many threads as can be had; results do not depend on their number.
+  void start_workers(std::vector<std::thread>& workers) {
+    const Index wanted = num_workers_;
+    for (Index w = 0; w < wanted; ++w) {
+      try {
+        workers.emplace_back([this] { work(); });
+      } catch (const std::system_error&) {
+        if (workers.empty()) {
+          throw std::bad_alloc();  // usually for want of address space for its stack
+        }
+        const std::lock_guard<std::mutex> lock(mutex_);
+        num_workers_ = w;
+        return;
+      }
+    }
+  }
+
   void supervise(Monitor& monitor) {
     std::unique_lock<std::mutex> lock(mutex_);
     const auto all_done = [this] { return finished_ == num_workers_; };

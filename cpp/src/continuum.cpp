@@ -60,7 +60,7 @@ class Attempt {
     coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
   }
 
-  ContinuumResult run(const Reduction& reduction, int iterations_before) {
+  ContinuumResult run(Reduction& reduction, int iterations_before) {
     const Problem& problem = loss_.problem();
     NodesMonitor nodes(monitor_, iterations_before);
     coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
@@ -71,8 +71,8 @@ class Attempt {
     ContinuumResult result;
     {
       const Stopwatch stopwatch(result.certificate_seconds);
-      const ContinuumPoint point =
-          expand_solution(problem, reduction, coarse.point, coarse.amplitudes);
+      reduction.fill_interpolation(problem);
+      const ContinuumPoint point = expand(reduction, coarse);
       result.found = true;
       if (problem.size() <= dense_limit) {
         Matrix m = point.m.dense();
@@ -95,6 +95,24 @@ class Attempt {
   }
 
  private:
+  // Nodes stopped far from their optimum can lead to amplitudes beyond double precision; then Z = 0
+  // is what is certified.
+  ContinuumPoint expand(const Reduction& reduction, const ReducedSolution& coarse) const {
+    ContinuumPoint point =
+        expand_solution(loss_.problem(), reduction, coarse.point, coarse.amplitudes);
+    const StructuredMatrix& m = point.m;
+    if (!m.diagonal.allFinite() || !m.left.allFinite() || !m.right.allFinite() ||
+        !point.bias.allFinite()) {
+      const Point zero{Matrix::Zero(reduction.problem.size(), reduction.problem.size()),
+                       Vector::Zero(reduction.problem.size())};
+      point =
+          expand_solution(loss_.problem(), reduction, zero, Vector::Zero(reduction.problem.size()));
+      point.m.diagonal.setZero();
+      point.m.left.setZero();
+    }
+    return point;
+  }
+
   const BlockLoss& loss_;
   const SolveOptions& options_;
   Monitor& monitor_;
@@ -116,7 +134,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
     if (!may_iterate(options, iterations)) {
       break;
     }
-    const Reduction reduction = reduce(problem, refinement);
+    Reduction reduction = reduce(problem, refinement);
     if (3 * reduction.problem.size() > 2 * problem.size()) {
       break;  // hardly smaller than the problem itself
     }

@@ -4,30 +4,28 @@
 #include <cstring>
 #include <limits>
 
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && \
-    !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-#if __GNUC__ >= 12
-#define UFM_MULTIVERSION \
-  __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#define UFM_HAS_MULTIVERSION 1
-#endif
-#endif
-#ifndef UFM_MULTIVERSION
-#define UFM_MULTIVERSION
-#define UFM_HAS_MULTIVERSION 0
-#endif
+#include "multiversion.hpp"
 
 #if defined(_MSC_VER)
 #define UFM_INLINE static __forceinline
-#define UFM_SIMD
-#define UFM_SIMD_SUM(...)
-#define UFM_SIMD_MAX(variable)
 #else
 #define UFM_INLINE static inline __attribute__((always_inline))
+#endif
+
+// UFM_OPENMP_SIMD: the build found that the compiler reads these pragmas.
+#if defined(UFM_OPENMP_SIMD)
 #define UFM_PRAGMA(text) _Pragma(#text)
 #define UFM_SIMD UFM_PRAGMA(omp simd)
 #define UFM_SIMD_SUM(...) UFM_PRAGMA(omp simd reduction(+ : __VA_ARGS__))
+#else
+#define UFM_SIMD
+#define UFM_SIMD_SUM(...)
+#endif
+// Clang cannot vectorise a maximum that may meet a NaN, and warns when asked to.
+#if defined(UFM_OPENMP_SIMD) && !defined(__clang__)
 #define UFM_SIMD_MAX(variable) UFM_PRAGMA(omp simd reduction(max : variable))
+#else
+#define UFM_SIMD_MAX(variable)
 #endif
 
 namespace ufm::kernels {

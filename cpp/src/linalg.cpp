@@ -5,9 +5,15 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
+#include <utility>
 #include <vector>
+
+#include "small_product.hpp"
+#include "ufm/abandonable.hpp"
+#include "ufm/blas_room.hpp"
 
 namespace ufm {
 namespace {
@@ -33,6 +39,7 @@ void gemm(const LapackFunctions& functions, const double* a, Index lda, Transpos
   int lb = static_cast<int>(ldb);
   int lc = static_cast<int>(ldc);
   double one = 1.0;
+  const BlasRoom room;
   functions.gemm(&ta, &tb, &m, &n, &k, &one, const_cast<double*>(a), &la, const_cast<double*>(b),
                  &lb, &beta, c, &lc);
 }
@@ -49,6 +56,7 @@ void self_test(const LapackFunctions& functions) {
   int n = 2;
   int info = -1;
   char lower = 'L';
+  const BlasRoom room;
   functions.potrf(&lower, &n, product.data(), &n, &info);
   // a a^T = [[5, 13], [13, 34]], whose Cholesky factor starts with sqrt(5).
   const bool right = info == 0 && std::abs(product(0, 0) - std::sqrt(5.0)) < 1e-14 &&
@@ -68,16 +76,31 @@ void eigen_multiply(const A& a, const B& b, double beta, Eigen::Ref<Matrix> resu
   }
 }
 
-void multiply_block(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, double beta,
-                    Matrix& result, Index first, Index count) {
+void multiply_block(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
+                    double beta, Block& result, Index first, Index count) {
   const Index inner = op_a == Transpose::yes ? a.rows() : a.cols();
-  const double* b_start = op_b == Transpose::yes ? b.data() + first : b.data() + first * b.rows();
+  const double* b_start =
+      op_b == Transpose::yes ? b.data() + first : b.data() + first * b.outerStride();
+  double* target_start = result.data() + first * result.outerStride();
   if (use_lapack(std::min({result.rows(), count, inner}))) {
-    gemm(lapack, a.data(), a.rows(), op_a, b_start, b.rows(), op_b, beta,
-         result.data() + first * result.rows(), result.rows(), result.rows(), count, inner);
+    gemm(lapack, a.data(), a.outerStride(), op_a, b_start, b.outerStride(), op_b, beta,
+         target_start, result.outerStride(), result.rows(), count, inner);
     return;
   }
   auto target = result.middleCols(first, count);
+  constexpr Index small = 256;
+  if (std::max({result.rows(), count, inner}) <= small && has_small_product()) {
+    const Matrix turned = op_a == Transpose::yes ? Matrix(a.transpose()) : Matrix();
+    const ConstBlock left = op_a == Transpose::yes ? ConstBlock(turned) : a;
+    const bool plain = op_b == Transpose::no;
+    if (beta != 0.0 && beta != 1.0) {
+      target *= beta;
+    }
+    small_product(result.rows(), count, inner, left.data(), left.outerStride(), b_start,
+                  plain ? 1 : b.outerStride(), plain ? b.outerStride() : 1, target_start,
+                  result.outerStride(), beta != 0.0);
+    return;
+  }
   if (op_a == Transpose::no && op_b == Transpose::no) {
     eigen_multiply(a, b.middleCols(first, count), beta, target);
   } else if (op_a == Transpose::no) {
@@ -90,13 +113,12 @@ void multiply_block(const Matrix& a, Transpose op_a, const Matrix& b, Transpose 
 }
 
 // dgesdd with job 'S' (thin) or 'N' (values only).
-Svd lapack_svd(const Matrix& a, bool vectors) {
-  if (!a.allFinite()) {
+Svd lapack_svd(Matrix work_matrix, bool vectors) {
+  if (!work_matrix.allFinite()) {
     throw std::runtime_error("singular value decomposition of a matrix that is not finite");
   }
-  Matrix work_matrix = a;
-  int m = static_cast<int>(a.rows());
-  int n = static_cast<int>(a.cols());
+  int m = static_cast<int>(work_matrix.rows());
+  int n = static_cast<int>(work_matrix.cols());
   int small = std::min(m, n);
   Svd result;
   result.values.resize(small);
@@ -119,6 +141,7 @@ Svd lapack_svd(const Matrix& a, bool vectors) {
                &query, &lwork, integer_work.data(), &info);
   lwork = static_cast<int>(query) + 1;
   std::vector<double> work(static_cast<std::size_t>(lwork));
+  const BlasRoom room;
   lapack.gesdd(&job, &m, &n, work_matrix.data(), &m, result.values.data(), left, &ldu, right, &ldv,
                work.data(), &lwork, integer_work.data(), &info);
   if (info != 0) {
@@ -128,6 +151,26 @@ Svd lapack_svd(const Matrix& a, bool vectors) {
     result.right = right_transposed.transpose();
   }
   return result;
+}
+
+// Decompositions of smaller matrices take a fraction of a second.
+constexpr Index worth_watching = 400;
+
+Svd watched_svd(const Matrix& a, bool vectors, Monitor& monitor) {
+  struct Task {
+    Matrix matrix;
+    Svd result;
+  };
+  const auto task = std::make_shared<Task>();
+  task->matrix = a;
+  run_watched([task, vectors] { task->result = lapack_svd(std::move(task->matrix), vectors); },
+              monitor);
+  return std::move(task->result);
+}
+
+bool is_worth_watching(const Matrix& a) {
+  const Index smallest = std::min(a.rows(), a.cols());
+  return smallest >= worth_watching && use_lapack(smallest);
 }
 
 }  // namespace
@@ -146,16 +189,12 @@ void clear_lapack() {
 
 bool has_lapack() { return lapack_ready; }
 
-void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, double beta,
-              Matrix& result, Monitor& monitor) {
-  const Index rows = op_a == Transpose::yes ? a.cols() : a.rows();
+void multiply_into(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
+                   double beta, Block result, Monitor& monitor) {
   const Index inner = op_a == Transpose::yes ? a.rows() : a.cols();
-  const Index cols = op_b == Transpose::yes ? b.rows() : b.cols();
-  if (beta == 0.0) {
-    result.resize(rows, cols);
-  }
+  const Index cols = result.cols();
   // About 4e9 operations a piece: a tenth of a second on a desktop core.
-  const double per_column = 2.0 * static_cast<double>(rows) * static_cast<double>(inner);
+  const double per_column = 2.0 * static_cast<double>(result.rows()) * static_cast<double>(inner);
   const Index piece = static_cast<Index>(std::clamp(4e9 / std::max(per_column, 1.0), 64.0, 1e9));
   for (Index first = 0; first < cols; first += piece) {
     if (cols > piece) {
@@ -163,6 +202,13 @@ void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, 
     }
     multiply_block(a, op_a, b, op_b, beta, result, first, std::min(piece, cols - first));
   }
+}
+
+void multiply(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
+              Matrix& result, Monitor& monitor) {
+  result.resize(op_a == Transpose::yes ? a.cols() : a.rows(),
+                op_b == Transpose::yes ? b.rows() : b.cols());
+  multiply_into(a, op_a, b, op_b, 0.0, result, monitor);
 }
 
 void multiply_by_transpose(const ConstBlock& a, const ConstBlock& b, Block result) {
@@ -186,6 +232,7 @@ void gram_lower(const Matrix& a, Matrix& result) {
     int k = static_cast<int>(a.rows());
     double one = 1.0;
     double zero = 0.0;
+    const BlasRoom room;
     lapack.syrk(&lower, &transpose, &n, &k, &one, const_cast<double*>(a.data()), &k, &zero,
                 result.data(), &n);
     return;
@@ -199,6 +246,7 @@ bool is_positive_definite(Matrix& symmetric) {
     char lower = 'L';
     int n = static_cast<int>(symmetric.rows());
     int info = 0;
+    const BlasRoom room;
     lapack.potrf(&lower, &n, symmetric.data(), &n, &info);
     return info == 0;
   }
@@ -212,6 +260,14 @@ Svd thin_svd(const Matrix& a) {
   }
   const Eigen::BDCSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
+}
+
+Svd thin_svd(const Matrix& a, Monitor& monitor) {
+  return is_worth_watching(a) ? watched_svd(a, true, monitor) : thin_svd(a);
+}
+
+Vector singular_values(const Matrix& a, Monitor& monitor) {
+  return is_worth_watching(a) ? watched_svd(a, false, monitor).values : singular_values(a);
 }
 
 Vector singular_values(const Matrix& a) {

@@ -18,22 +18,26 @@ double softplus(double x) {
 
 }  // namespace
 
-double solve_spread(double log_others, double k, double theta) {
+double solve_spread(double log_others, double k, double theta, double guess) {
   // d = log1p((1 - theta) (exp(log_others + d / k) + k) / theta). The difference of the two sides
-  // is increasing and concave in d with slope at least 1 - 1/k, so Newton's method from the left
-  // converges monotonically; the start below is left of the root.
+  // is increasing and concave in d with slope at least 1 - 1/k: from anywhere Newton's first step
+  // ends left of the root, from where it converges monotonically.
   const double gain = (1.0 - theta) / theta;
   const double constant = std::log1p(gain * k);
   const double log_gain = std::log(gain) + log_others - constant;
-  // In units of the constant term: d = constant + softplus(log_gain + d / k).
-  double d = std::max(constant, 0.0);
+  const double least = std::max(constant, 0.0);  // left of the root
+  double d = std::max(least, guess);
   for (int iteration = 0; iteration < 100; ++iteration) {
+    // In units of the constant term: d = constant + log(1 + exp(log_gain + d / k)).
     const double argument = log_gain + d / k;
-    const double right = constant + softplus(argument);
-    const double share = 1.0 / (1.0 + std::exp(-argument));
-    const double step = (right - d) / (1.0 - share / k);
-    d += step;
-    if (!(std::abs(step) > 1e-15 * (1.0 + d))) {
+    const double small = std::exp(-std::abs(argument));
+    const double right = constant + std::max(argument, 0.0) + std::log1p(small);
+    const double slope = 1.0 - (argument > 0.0 ? 1.0 : small) / ((1.0 + small) * k);
+    const double next = std::max(d + (right - d) / slope, least);
+    const double step = next - d;
+    d = next;
+    // The error after a step is below its square over the slope.
+    if (!(step * step > 1e-16 * slope * (1.0 + d))) {
       break;
     }
   }
@@ -62,7 +66,7 @@ double BlockLoss::smoothing_term(Index i, const double* m_column, const Vector& 
 }
 
 ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Vector& bias,
-                                       double* x) const {
+                                       double* x, double spread_guess) const {
   const Index size = problem_.size();
   const double k = problem_.multiplicity[i];
   const double centre =
@@ -76,7 +80,8 @@ ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Ve
   const double log_others = size > 1 ? largest + std::log(sums.sum) : -infinity;
 
   const bool active = problem_.amplitude_active(i);
-  const double d = active ? solve_spread(log_others, k, problem_.threshold_ratio(i)) : 0.0;
+  const double d =
+      active ? solve_spread(log_others, k, problem_.threshold_ratio(i), spread_guess) : 0.0;
   const double own_shift = d * (1.0 - 1.0 / k);  // own logit relative to the cluster's mean
 
   // Odds of the wrong classes against the own class, in logarithms.
@@ -126,10 +131,13 @@ void BlockLoss::add_column(Index i, const ColumnState& column, LossState& state)
 
 void BlockLoss::evaluate(const Matrix& m, const Vector& bias, LossState& state) const {
   const Index size = problem_.size();
+  const bool again = state.spread.size() == size;  // what the state held before is a good guess
   state.mass.resize(size, size);
   begin(state);
   for (Index i = 0; i < size; ++i) {
-    add_column(i, evaluate_column(i, m.col(i).data(), bias, state.mass.col(i).data()), state);
+    const double guess = again && std::isfinite(state.spread[i]) ? state.spread[i] : 0.0;
+    add_column(i, evaluate_column(i, m.col(i).data(), bias, state.mass.col(i).data(), guess),
+               state);
   }
 }
 

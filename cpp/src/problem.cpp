@@ -86,6 +86,25 @@ bool many_distinct(Index size, std::size_t limit, const GetValue& value) {
   return distinct.size() >= limit;
 }
 
+// The grouping of values that fall already, without a search for each.
+template <typename Value>
+Grouping group_falling(const std::vector<Value>& values) {
+  Grouping grouping;
+  grouping.cluster_of.resize(values.size());
+  std::vector<double> multiplicity;
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    if (k == 0 || values[k] != values[k - 1]) {
+      grouping.representative.push_back(static_cast<Index>(k));
+      multiplicity.push_back(0.0);
+    }
+    grouping.cluster_of[k] = static_cast<Index>(multiplicity.size()) - 1;
+    multiplicity.back() += 1.0;
+  }
+  grouping.multiplicity =
+      Eigen::Map<const Vector>(multiplicity.data(), static_cast<Index>(multiplicity.size()));
+  return grouping;
+}
+
 template <typename Value>
 Grouping group_values(const std::vector<Value>& values) {
   std::vector<Value> distinct =
@@ -93,6 +112,9 @@ Grouping group_values(const std::vector<Value>& values) {
                      [&values](Index k) { return values[static_cast<std::size_t>(k)]; });
   const bool few = distinct.size() <= few_values;
   if (!few) {
+    if (std::is_sorted(values.begin(), values.end(), std::greater<Value>())) {
+      return group_falling(values);
+    }
     distinct = values;
   }
   // Sorts the values rather than the classes, which is fast when many classes share a value.

@@ -67,9 +67,9 @@ class ProximalGradient {
  private:
   void start() {
     const FactoredStart from = first_start(loss_, options_, monitor_);
-    multiply(from.left, Transpose::no, from.right, Transpose::yes, 0.0, x_.m, monitor_);
+    multiply(from.left, Transpose::no, from.right, Transpose::yes, x_.m, monitor_);
     x_.bias = from.bias;
-    nuclear_norm_ = ufm::nuclear_norm(x_.m);
+    nuclear_norm_ = ufm::nuclear_norm(x_.m, monitor_);
     old_ = x_;
     // Too long a step is mended by backtracking at once; too short a one costs many iterations.
     inverse_step_ = 1e-2 * curvature_m_;
@@ -117,7 +117,8 @@ class ProximalGradient {
     y_.bias = x_.bias + extrapolation * (x_.bias - old_.bias);
     evaluate(y_, at_y_);
     const double step = 1.0 / inverse_step_;
-    ThresholdedMatrix shrunk = svt(y_.m - step * at_y_.gradient_m, step * problem_.lambda_z);
+    ThresholdedMatrix shrunk =
+        svt(y_.m - step * at_y_.gradient_m, step * problem_.lambda_z, monitor_);
     next_.m = std::move(shrunk.value);
     next_nuclear_norm_ = shrunk.nuclear_norm;
     next_.bias = y_.bias - (step / bias_metric_) * at_y_.gradient_bias;

@@ -50,7 +50,6 @@ class Planner {
     Panel panel;
     panel.first = first;
     panel.count = count;
-    panel.interpolation = Matrix::Identity(count, count);
     panel.nodes = log_count_.segment(first, count);
     panel.kept = true;
     add(std::move(panel), problem_.multiplicity.segment(first, count));
@@ -70,15 +69,13 @@ class Planner {
     const double high = log_count_[first];
     const double low = log_count_[last - 1];
     if (high - low <= options_.width) {
-      const Vector points = log_count_.segment(first, count);
-      GaussRule rule =
-          gauss_rule(points, problem_.multiplicity.segment(first, count), options_.nodes);
+      GaussRule rule = gauss_rule(log_count_.segment(first, count),
+                                  problem_.multiplicity.segment(first, count), options_.nodes);
       // A node with less than one class would have a negative number of further classes.
       if (rule.weights.minCoeff() >= 1.0) {
         Panel panel;
         panel.first = first;
         panel.count = count;
-        panel.interpolation = lagrange_matrix(rule.nodes, points);
         panel.nodes = rule.nodes;
         panel.kept = false;
         add(std::move(panel), rule.weights);
@@ -148,6 +145,17 @@ class Planner {
 };
 
 }  // namespace
+
+void Reduction::fill_interpolation(const Problem& from) {
+  for (Panel& panel : panels) {
+    if (panel.kept) {
+      panel.interpolation = Matrix::Identity(panel.count, panel.count);
+    } else {
+      const Vector points = from.count.segment(panel.first, panel.count).array().log();
+      panel.interpolation = lagrange_matrix(panel.nodes, points);
+    }
+  }
+}
 
 Matrix Reduction::expand(const Matrix& node_values) const {
   Matrix result(num_clusters(), node_values.cols());

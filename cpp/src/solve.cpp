@@ -1,11 +1,15 @@
 #include "ufm/solve.hpp"
 
+#include <Eigen/Eigenvalues>
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "ufm/bias.hpp"
+#include "ufm/linalg.hpp"
 #include "ufm/reduction.hpp"
 #include "ufm/stopwatch.hpp"
 
@@ -14,12 +18,13 @@ namespace {
 
 // One proximal step, which turns singular values that are only nearly zero into exact zeros. At
 // the optimum it changes nothing, whatever its length.
-ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const LossState& state) {
+ThresholdedMatrix proximal_step(const BlockLoss& loss, const Matrix& m, const LossState& state,
+                                Monitor& monitor) {
   const double curvature = loss.problem().curvature_bound();
   Matrix gradient;
   Vector bias_gradient;
   loss.gradient(state, gradient, bias_gradient);
-  return svt(m - gradient / curvature, loss.problem().lambda_z / curvature);
+  return svt(m - gradient / curvature, loss.problem().lambda_z / curvature, monitor);
 }
 
 // At the optimum the logits of every column sum to zero (weighted by the inverse scales). Removing
@@ -31,11 +36,58 @@ void remove_column_means(const Problem& problem, Matrix& m) {
 }
 
 CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& from, double tol) {
-  ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state);
-  remove_column_means(loss.problem(), shrunk.value);
   Monitor quiet;
+  ThresholdedMatrix shrunk = proximal_step(loss, from.point.m, from.state, quiet);
+  remove_column_means(loss.problem(), shrunk.value);
   return certify_best(loss, {std::move(shrunk.value), from.point.bias}, shrunk.nuclear_norm, tol,
                       true, quiet);
+}
+
+// The directions of M = left right^T that would survive a proximal step, as columns. At the optimum
+// the factors have equal Gram matrices, whose eigenvectors lead to the singular vectors of M.
+Matrix surviving_directions(const BlockLoss& loss, const Iterate& iterate) {
+  LossState state;
+  loss.evaluate(iterate.point.m, iterate.point.bias, state);
+  Matrix gradient;
+  Vector bias_gradient;
+  loss.gradient(state, gradient, bias_gradient);
+  const Matrix gram =
+      0.5 * (iterate.left.transpose() * iterate.left + iterate.right.transpose() * iterate.right);
+  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
+  const Matrix left = iterate.left * eigen.eigenvectors();
+  const Matrix right = iterate.right * eigen.eigenvectors();
+  const Matrix slope = gradient * right;
+  const double curvature = loss.problem().curvature_bound();
+  std::vector<Index> kept;
+  for (Index i = 0; i < left.cols(); ++i) {
+    const double value = left.col(i).norm() * right.col(i).norm();
+    const double push = value > 0.0 ? -left.col(i).dot(slope.col(i)) / value : 0.0;
+    if (curvature * value + push > loss.problem().lambda_z) {
+      kept.push_back(i);
+    }
+  }
+  return eigen.eigenvectors()(Eigen::all, kept);
+}
+
+// Leaves out what a proximal step would send to zero: singular values that are only nearly zero
+// become exact zeros. Empty where that is not as good a point.
+std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Iterate& iterate,
+                                                double tol) {
+  const Matrix kept = surviving_directions(loss, iterate);
+  Matrix left = iterate.left * kept;
+  remove_column_means(loss.problem(), left);
+  const Matrix right = iterate.right * kept;
+  Monitor quiet;
+  Point point;
+  multiply(left, Transpose::no, right, Transpose::yes, point.m, quiet);
+  point.bias = iterate.point.bias;
+  const double nuclear_norm = 0.5 * (left.squaredNorm() + right.squaredNorm());
+  const double wanted = std::max(std::min(2.0 * iterate.relative_gap, tol), 1e-3 * tol);
+  CertifiedPoint clean = certify_best(loss, std::move(point), nuclear_norm, wanted, false, quiet);
+  if (clean.certificate.relative_gap <= wanted) {
+    return clean;
+  }
+  return std::nullopt;
 }
 
 CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
@@ -51,6 +103,13 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
   remove_column_means(loss.problem(), iterate.point.m);
   if (loss.problem().has_bias()) {
     BiasPenalty(loss.problem()).centre(iterate.point.bias);
+  }
+  if (iterate.left.size() > 0 && loss.problem().size() <= small_problem &&
+      iterate.relative_gap <= options.tol) {
+    std::optional<CertifiedPoint> clean = without_vanishing(loss, iterate, options.tol);
+    if (clean) {
+      return *std::move(clean);
+    }
   }
   CertifiedPoint best = certify_best(loss, std::move(iterate.point), iterate.nuclear_norm,
                                      options.tol, loss.problem().size() <= small_problem, quiet);
@@ -118,6 +177,24 @@ ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
   return finish(loss, std::move(iterate), options);
 }
 
+// Goes on from what the nodes told with the factored method.
+ReducedSolution finish_reduced(const BlockLoss& loss, ContinuumResult& reduced,
+                               const SolveOptions& options, Monitor& monitor) {
+  FactoredStart start;
+  try {
+    // Only kept off zero, which is stationary: the point is already nearly optimal.
+    start = start_from(reduced.best.point, 1e-12, monitor);
+  } catch (const StopRequest& stop) {
+    reduced.reason = status_of(stop);
+    ReducedSolution solution = conclude(loss, std::move(reduced.best), reduced, options);
+    solution.method = "continuum";
+    return solution;
+  }
+  ReducedSolution solution = run_factored(loss, start, reduced, options, monitor);
+  solution.method = "continuum, factored";
+  return solution;
+}
+
 ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
   const Index size = loss.problem().size();
   if (options.method == Method::proximal) {
@@ -144,10 +221,7 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
     if (!reduced.structured.empty()) {
       reduced.best.point.m = reduced.structured.dense();
     }
-    // Only kept off zero, which is stationary: the point is already nearly optimal.
-    const FactoredStart start = start_from(reduced.best.point, 1e-12);
-    solution = run_factored(loss, start, reduced, options, monitor);
-    solution.method = "continuum, factored";
+    solution = finish_reduced(loss, reduced, options, monitor);
   } else {
     const FactoredStart start = first_start(loss, options, monitor);
     solution = run_factored(loss, start, reduced, options, monitor);
@@ -166,10 +240,15 @@ Status status_of(const StopRequest& request) {
 }
 
 Index between_rank(const Problem& problem, const Point& point) {
+  Monitor quiet;
+  return between_rank(problem, point, quiet);
+}
+
+Index between_rank(const Problem& problem, const Point& point, Monitor& monitor) {
   const BlockLoss loss(problem);
   LossState state;
   loss.evaluate(point.m, point.bias, state);
-  return proximal_step(loss, point.m, state).rank;
+  return proximal_step(loss, point.m, state, monitor).rank;
 }
 
 ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,

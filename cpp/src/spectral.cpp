@@ -1,7 +1,6 @@
 #include "ufm/spectral.hpp"
 
 #include <Eigen/Eigenvalues>
-#include <Eigen/SVD>
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -32,14 +31,61 @@ void orthogonalise(const Matrix& basis, Index columns, Vector& v) {
   }
 }
 
+// From the largest eigenvalue of the Gram matrix, which squares the condition of the small singular
+// values but not of the largest.
 NormBound small_norm(const Matrix& a) {
-  const Eigen::JacobiSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
   NormBound bound;
-  bound.estimate = svd.singularValues()[0];
-  bound.upper = bound.estimate * (1.0 + 4.0 * static_cast<double>(a.rows() + a.cols()) * epsilon);
-  bound.left = svd.matrixU().col(0);
-  bound.right = svd.matrixV().col(0);
+  const double scale = a.cwiseAbs().maxCoeff();  // squares must neither overflow nor vanish
+  if (!(scale > 0.0) || !a.allFinite()) {
+    bound.estimate = bound.upper = scale > 0.0 ? std::numeric_limits<double>::infinity() : 0.0;
+    bound.left = Vector::Zero(a.rows());
+    bound.right = Vector::Zero(a.cols());
+    return bound;
+  }
+  const Matrix scaled = a / scale;
+  Matrix gram;
+  Monitor quiet;
+  multiply(scaled, Transpose::yes, scaled, Transpose::no, gram, quiet);
+  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
+  bound.right = eigen.eigenvectors().col(a.cols() - 1);
+  bound.left = scaled * bound.right;
+  const double norm = bound.left.norm();
+  bound.left /= norm;
+  bound.estimate = scale * norm;
+  const double largest = std::sqrt(std::max(eigen.eigenvalues()[a.cols() - 1], 0.0));
+  bound.upper = scale * std::max(largest, norm) *
+                (1.0 + 4.0 * static_cast<double>(a.rows() + a.cols()) * epsilon);
   return bound;
+}
+
+struct SingularPair {
+  double value = 0.0;
+  Vector left;
+  Vector right;
+};
+
+// Of the upper bidiagonal matrix B, from the tridiagonal B^T B; scaled so that nothing overflows.
+SingularPair largest_of_bidiagonal(const Vector& diagonal, const Vector& above) {
+  const Index size = diagonal.size();
+  SingularPair pair{0.0, Vector::Zero(size), Vector::Zero(size)};
+  const double scale =
+      std::max(diagonal.cwiseAbs().maxCoeff(), size > 1 ? above.cwiseAbs().maxCoeff() : 0.0);
+  if (!(scale > 0.0)) {
+    return pair;
+  }
+  const Vector d = diagonal / scale;
+  const Vector e = above / scale;
+  Vector squares = d.cwiseAbs2();
+  squares.tail(size - 1) += e.cwiseAbs2();
+  Eigen::SelfAdjointEigenSolver<Matrix> eigen;
+  eigen.computeFromTridiagonal(squares, d.head(size - 1).cwiseProduct(e));
+  pair.right = eigen.eigenvectors().col(size - 1);
+  pair.left = d.cwiseProduct(pair.right);
+  pair.left.head(size - 1) += e.cwiseProduct(pair.right.tail(size - 1));
+  const double norm = pair.left.norm();
+  pair.left /= norm;
+  pair.value = scale * norm;
+  return pair;
 }
 
 }  // namespace
@@ -49,7 +95,8 @@ NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor) {
   const Index steps = std::min<Index>(60, std::min(a.rows, a.cols));
   Matrix left(a.rows, steps);
   Matrix right(a.cols, steps);
-  Matrix bidiagonal = Matrix::Zero(steps, steps);
+  Vector diagonal = Vector::Zero(steps);
+  Vector above = Vector::Zero(steps);
   Vector v = start_vector(a.cols);
   NormBound bound;
   Index done = 0;
@@ -63,34 +110,39 @@ NormBound lanczos_norm(const LinearOperator& a, Monitor& monitor) {
       orthogonalise(left, j, u);
     }
     const double alpha = u.norm();
-    bidiagonal(j, j) = alpha;
+    diagonal[j] = alpha;
     done = j + 1;
     left.col(j) = alpha > 0.0 ? Vector(u / alpha) : Vector::Zero(a.rows);
     v = a.apply_transpose(left.col(j));
     v -= alpha * right.col(j);
     orthogonalise(right, j + 1, v);
     beta = v.norm();
-    const bool last = j + 1 == steps || !(beta > epsilon * bidiagonal.norm()) || alpha == 0.0;
+    const bool last = j + 1 == steps ||
+                      !(beta > epsilon * std::hypot(diagonal.norm(), above.norm())) || alpha == 0.0;
     if (last || j % 5 == 4) {
-      const Eigen::JacobiSVD<Matrix> small(bidiagonal.topLeftCorner(done, done),
-                                           Eigen::ComputeFullU | Eigen::ComputeFullV);
-      bound.estimate = small.singularValues()[0];
-      const double residual = beta * std::abs(small.matrixU()(done - 1, 0));
-      if (last || residual < 1e-10 * bound.estimate) {
-        bound.left = left.leftCols(done) * small.matrixU().col(0);
-        bound.right = right.leftCols(done) * small.matrixV().col(0);
+      const SingularPair small = largest_of_bidiagonal(diagonal.head(done), above.head(done - 1));
+      bound.estimate = small.value;
+      const double residual = beta * std::abs(small.left[done - 1]);
+      if (last || residual < 1e-7 * bound.estimate) {
+        bound.left = left.leftCols(done) * small.left;
+        bound.right = right.leftCols(done) * small.right;
         break;
       }
     }
     v /= beta;
-    bidiagonal(j, j + 1) = beta;
+    above[j] = beta;
   }
   return bound;
 }
 
 ThresholdedMatrix svt(const Matrix& a, double tau) {
+  Monitor quiet;
+  return svt(a, tau, quiet);
+}
+
+ThresholdedMatrix svt(const Matrix& a, double tau, Monitor& monitor) {
   ThresholdedMatrix result;
-  const Svd svd = thin_svd(a);
+  const Svd svd = thin_svd(a, monitor);
   const Vector shrunk = (svd.values.array() - tau).cwiseMax(0.0);
   result.rank = (shrunk.array() > 0.0).count();
   result.nuclear_norm = shrunk.sum();
@@ -101,8 +153,12 @@ ThresholdedMatrix svt(const Matrix& a, double tau) {
 
 double nuclear_norm(const Matrix& a) { return a.size() ? singular_values(a).sum() : 0.0; }
 
+double nuclear_norm(const Matrix& a, Monitor& monitor) {
+  return a.size() ? singular_values(a, monitor).sum() : 0.0;
+}
+
 NormBound operator_norm(const Matrix& a, Monitor& monitor) {
-  if (std::min(a.rows(), a.cols()) <= 24) {
+  if (std::min(a.rows(), a.cols()) <= 32) {
     return small_norm(a);
   }
   LinearOperator products;

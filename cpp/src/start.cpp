@@ -94,8 +94,8 @@ FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   return start;
 }
 
-FactoredStart start_from(const Point& point, double floor) {
-  const Svd svd = thin_svd(point.m);
+FactoredStart start_from(const Point& point, double floor, Monitor& monitor) {
+  const Svd svd = thin_svd(point.m, monitor);
   const Vector root = svd.values.cwiseMax(floor * svd.values[0]).cwiseSqrt();
   // Turned so that the right factor is symmetric: column i of the factors then belongs to cluster
   // i, which is what the preconditioner of the factored method is made for.
@@ -118,12 +118,28 @@ FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Mo
   }
   // Vanishing columns would be stationary, and tiny ones take long to grow where they are needed.
   constexpr double able_to_grow = 1e-3;
-  return start_from(predicted, able_to_grow);
+  return start_from(predicted, able_to_grow, monitor);
+}
+
+// Whether some column of the gradient at Z = 0 is longer than lambda_z whatever the best bias is.
+// The bias has zero mean and raises classes above the average weight only, so that its prediction
+// p_i lies below the larger of 1 / K and the class's share of the weight; the column's norm is at
+// least (1 - p_i) times its weight.
+bool is_ruled_out_at_once(const Problem& problem) {
+  const double total = problem.multiplicity.dot(problem.loss_weight);
+  const double average = 1.0 / problem.num_classes();
+  const Eigen::ArrayXd largest = (problem.loss_weight.array() / total).cwiseMax(average);
+  const Eigen::ArrayXd norm =
+      (1.0 - largest) * problem.loss_weight.array() * problem.count.array().rsqrt();
+  return problem.lambda_z < 0.999 * norm.maxCoeff();
 }
 
 bool zero_is_ruled_out(const Problem& problem) {
   if (!problem.is_plain()) {
     return false;
+  }
+  if (is_ruled_out_at_once(problem)) {
+    return true;
   }
   const Vector p = bias_only_prediction(problem);
   const double square = p.cwiseAbs2().dot(problem.multiplicity);

@@ -28,11 +28,14 @@ Matrix orthonormal_basis(Matrix a) {
     const Vector& values = eigen.eigenvalues();
     const double cut = 1e-13 * values[values.size() - 1];
     const Index kept = (values.array() > cut).count();
+    if (kept == 0) {
+      return Matrix(a.rows(), 0);
+    }
     const Matrix scaled = eigen.eigenvectors().rightCols(kept) *
                           values.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
     Matrix next;
     Monitor quiet;
-    multiply(a, Transpose::no, scaled, Transpose::no, 0.0, next, quiet);
+    multiply(a, Transpose::no, scaled, Transpose::no, next, quiet);
     a = std::move(next);
   }
   return a;
@@ -42,7 +45,7 @@ Matrix weighted_gram(const Matrix& a, const Vector& weights) {
   Monitor quiet;
   const Matrix weighted = weights.asDiagonal() * a;
   Matrix result;
-  multiply(a, Transpose::yes, weighted, Transpose::no, 0.0, result, quiet);
+  multiply(a, Transpose::yes, weighted, Transpose::no, result, quiet);
   return result;
 }
 
@@ -85,8 +88,8 @@ Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>
   spanning << left, right;
   result.basis = orthonormal_basis(std::move(spanning));
   Monitor quiet;
-  multiply(result.basis, Transpose::yes, left, Transpose::no, 0.0, result.left, quiet);
-  multiply(result.basis, Transpose::yes, right, Transpose::no, 0.0, result.right, quiet);
+  multiply(result.basis, Transpose::yes, left, Transpose::no, result.left, quiet);
+  multiply(result.basis, Transpose::yes, right, Transpose::no, result.right, quiet);
   return result;
 }
 
@@ -95,7 +98,7 @@ Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>
 Matrix StructuredMatrix::dense() const {
   Monitor quiet;
   Matrix result;
-  multiply(left, Transpose::no, right, Transpose::yes, 0.0, result, quiet);
+  multiply(left, Transpose::no, right, Transpose::yes, result, quiet);
   result.diagonal() += diagonal;
   return result;
 }
@@ -128,6 +131,9 @@ double nuclear_norm_bound(const StructuredMatrix& matrix) {
   const Index p = on.basis.cols();
   const Index q = off.basis.cols();
   const Index size = p + q;
+  if (size == 0) {
+    return matrix.diagonal.sum();
+  }
   const Vector d = matrix.diagonal(active);
   const double constant = active.empty() ? 1.0 : std::exp(d.array().log().mean());
 
@@ -211,9 +217,6 @@ ContinuumPoint expand_solution(const Problem& problem, const Reduction& reductio
   const Vector direction = root / std::sqrt(problem.num_classes());
   const Vector diagonal_part = direction.cwiseProduct(m.diagonal);
   const Vector overlap = m.left.transpose() * direction;
-  point.column_shift =
-      (m.right * overlap + diagonal_part).cwiseQuotient(root.cwiseProduct(root_count)) /
-      std::sqrt(problem.num_classes());
   const Index rank = m.left.cols();
   m.left.noalias() -= direction * overlap.transpose();
   m.left.conservativeResize(Eigen::NoChange, rank + 1);

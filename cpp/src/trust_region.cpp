@@ -9,7 +9,7 @@ namespace {
 // Residual of the Newton equation, relative to the gradient, at which the inner iteration ends.
 // Measured on 100 to 1000 clusters: tighter with falling gradients, for the sake of a faster local
 // convergence, takes half as many products again, because the last steps then go far beyond tol.
-constexpr double forcing = 0.1;
+constexpr double forcing = 0.15;
 
 struct Step {
   Vector direction;

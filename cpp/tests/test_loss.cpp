@@ -12,7 +12,11 @@ Matrix sample_matrix() {
   return m;
 }
 
-Vector sample_bias() { return (Vector(3) << 0.3, -0.2, 0.1).finished(); }
+Vector sample_bias() {
+  Vector bias(3);
+  bias << 0.3, -0.2, 0.1;
+  return bias;
+}
 
 double value_at(const BlockLoss& loss, const Matrix& m, const Vector& bias) {
   LossState state;

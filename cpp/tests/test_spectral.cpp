@@ -54,12 +54,43 @@ UFM_TEST(products_agree_with_definitions) {
   const Matrix a = waves(6, 4);
   const Matrix b = waves(6, 5);
   Matrix result;
-  multiply(a, Transpose::yes, b, Transpose::no, 0.0, result, quiet);
+  multiply(a, Transpose::yes, b, Transpose::no, result, quiet);
   EXPECT_NEAR((result - a.transpose() * b).norm(), 0.0, 1e-13);
-  multiply(a, Transpose::no, a, Transpose::yes, 0.0, result, quiet);
+  multiply(a, Transpose::no, a, Transpose::yes, result, quiet);
   EXPECT_NEAR((result - a * a.transpose()).norm(), 0.0, 1e-12);
-  multiply(a, Transpose::no, a, Transpose::yes, -1.0, result, quiet);
+  multiply_into(a, Transpose::no, a, Transpose::yes, -1.0, result, quiet);
   EXPECT_NEAR(result.norm(), 0.0, 1e-12);
+}
+
+UFM_TEST(products_of_all_small_shapes_agree_with_definitions) {
+  Monitor quiet;
+  for (Index rows = 1; rows <= 21; rows += 4) {
+    for (Index cols = 1; cols <= 15; ++cols) {
+      for (Index inner = 1; inner <= 9; inner += 2) {
+        const Matrix a = waves(rows, inner);
+        const Matrix b = waves(inner, cols);
+        const Matrix a_turned = a.transpose();
+        const Matrix b_turned = b.transpose();
+        const Matrix expected = a.lazyProduct(b);
+        Matrix result;
+        multiply(a, Transpose::no, b, Transpose::no, result, quiet);
+        EXPECT_NEAR((result - expected).norm(), 0.0, 1e-12);
+        multiply(a_turned, Transpose::yes, b, Transpose::no, result, quiet);
+        EXPECT_NEAR((result - expected).norm(), 0.0, 1e-12);
+        multiply_into(a, Transpose::no, b_turned, Transpose::yes, 1.0, result, quiet);
+        EXPECT_NEAR((result - 2.0 * expected).norm(), 0.0, 1e-12);
+        multiply_into(a_turned, Transpose::yes, b_turned, Transpose::yes, -2.0, result, quiet);
+        EXPECT_NEAR((result + 3.0 * expected).norm(), 0.0, 1e-12);
+        // Into a part of a larger matrix, whose other entries stay.
+        Matrix large = Matrix::Constant(rows + 2, cols + 1, 7.0);
+        multiply_into(a, Transpose::no, b, Transpose::no, 0.0, large.block(1, 1, rows, cols),
+                      quiet);
+        EXPECT_NEAR((large.block(1, 1, rows, cols) - expected).norm(), 0.0, 1e-12);
+        EXPECT_NEAR(large.row(0).sum() + large.row(rows + 1).sum() + large.col(0).sum(),
+                    7.0 * static_cast<double>(2 * (cols + 1) + rows + 2), 1e-12);
+      }
+    }
+  }
 }
 
 }  // namespace ufm

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm.clusters import IntArray
-from ufm.problem import FloatArray, check_class_weights, check_real, check_vector
+from ufm.problem import (
+    FloatArray,
+    check_class_weights,
+    check_loss_weights,
+    check_real,
+    check_vector,
+)
 
 _EMPTY: FloatArray = np.empty(0)
 
@@ -190,24 +196,25 @@ class Loss:
 
 
 def check_loss(
-    loss: Any, class_weights: ArrayLike | None, num_classes: int
+    loss: Any, class_weights: ArrayLike | None, counts: FloatArray
 ) -> tuple[Loss, FloatArray | None]:
     """The loss of a problem and its class weights, which may be given once only."""
-    weights = check_class_weights(class_weights, num_classes)
+    weights = check_class_weights(class_weights, counts)
     if loss is None:
         return PLAIN, weights
     if not isinstance(loss, Loss):
         raise TypeError(f"loss must be a ufm.Loss or None, got {loss!r:.80}")
     for name, vector in loss._vectors().items():
-        if vector is not None and vector.size != num_classes:
+        if vector is not None and vector.size != counts.size:
             raise ValueError(
                 f"loss must fit the counts: its {name} have {vector.size} entries "
-                f"for {num_classes} classes"
+                f"for {counts.size} classes"
             )
     if loss.class_weights is None:
         return loss, weights
     if weights is not None:
         raise ValueError("class_weights must not be given where the loss has class_weights already")
+    check_loss_weights("class_weights of the loss", loss.class_weights, counts)
     return loss, np.array(loss.class_weights)
 
 

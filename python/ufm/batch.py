@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
@@ -17,8 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufm import _core
 from ufm._between import Between, DenseBetween, StructuredBetween
+from ufm._html import Shown
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
-from ufm._rows import IntArray, Rows, check_problems
+from ufm._memory import explained_memory
+from ufm._rows import IntArray, Problems, Rows, check_problems
+from ufm._workers import batch_threads
 from ufm.problem import FloatArray, check_limit, check_positive
 from ufm.solution import BoolArray, Solution, Status
 
@@ -66,8 +68,9 @@ def solve_many(
     max_iterations : int, optional
         Limit on the iterations of each solve.
     threads : int, optional
-        Number of threads; by default one per CPU that this process may use. The results are the
-        same for any number.
+        Number of threads; by default one for each CPU that this process may use and no other
+        batch in it does, within what ``threadpoolctl.threadpool_limits`` allows. The results are
+        the same for any number.
     time_limit : float, optional
         Seconds for the whole batch. Solves that are under way then end with their best iterate;
         problems that were not started report Z = 0, b = 0 and the dual value 0. Both have status
@@ -82,6 +85,8 @@ def solve_many(
     ------
     ValueError, TypeError
         If an argument is not allowed; the message names it and the problem's index.
+    MemoryError
+        If the memory, or the process's limit of it, does not suffice; the message says for what.
     KeyboardInterrupt
         On Ctrl-C, within a fraction of a second.
 
@@ -105,9 +110,10 @@ def solve_many(
     """
     tol = check_positive("tol", tol)
     limit = check_limit("max_iterations", max_iterations)
-    workers = check_limit("threads", threads) or _available_cpus()
+    threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
-    problems = check_problems(counts, lambda_z, lambda_b, class_weights)
+    with explained_memory("the counts and lambdas of all problems are copied"):
+        problems = check_problems(counts, lambda_z, lambda_b, class_weights)
 
     begin = time.perf_counter()
     rows, weights = problems.counts, problems.weights
@@ -122,7 +128,10 @@ def solve_many(
     if large:
         ensure_lapack()
     # One BLAS thread: the workers are the threads, and sums keep their order for any number.
-    with limited_threads(1) if large else nullcontext():
+    limited: AbstractContextManager[Any] = (
+        limited_threads(1, patience=0.5 * seconds) if large else nullcontext()
+    )
+    with limited, batch_threads(threads) as workers, explained_memory(_need(problems, workers)):
         fields = _core.solve_many(
             *arrays,
             lambda_z=problems.lambda_z,
@@ -130,7 +139,7 @@ def solve_many(
             tol=tol,
             max_iterations=limit or 0,
             threads=workers,
-            time_limit=seconds,
+            time_limit=seconds - (time.perf_counter() - begin),
         )
     return Batch(
         lambda_z=problems.lambda_z,
@@ -157,8 +166,22 @@ def solve_many(
     )
 
 
+def _need(problems: Problems, workers: int) -> Callable[[], str]:
+    """What a batch needs memory for, told where it runs out."""
+
+    def tell() -> str:
+        longest = int(problems.counts.length.max(initial=0))
+        return (
+            f"{len(problems.counts)} problems of up to {longest} classes keep their solutions in "
+            f"memory, and {workers} threads work on one each; use fewer threads, or pass the "
+            "problems in parts"
+        )
+
+    return tell
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class Batch(Sequence[Solution]):
+class Batch(Shown, Sequence[Solution]):
     """The solutions of M problems, as arrays and one by one.
 
     Made by :func:`ufm.solve_many`. ``batch[i]`` is the :class:`ufm.Solution` of problem i; a
@@ -373,11 +396,3 @@ class Batch(Sequence[Solution]):
         *held, scaled_bias, amplitudes = parts
         between = DenseBetween(*held) if columns < 0 else StructuredBetween(*held)
         return between, scaled_bias, amplitudes
-
-
-def _available_cpus() -> int:
-    """Number of CPUs that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        return os.cpu_count() or 1

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm._comparison_text import summary
+from ufm._html import Shown
 from ufm.metrics import (
     ClusterSpread,
     GramErrors,
@@ -97,8 +98,8 @@ class TheoryFit:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """A network's mean predictions and bias beside the model's; made by `compare_prediction`.
 
     Attributes
@@ -277,7 +278,7 @@ def compare_prediction(
     ('free', True, True)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     bias = None if b is None else check_vector("b", b, positive=False)
     if bias is not None and bias.shape != counts.shape:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from ufm import _core
 from ufm._linalg import ensure_lapack
+from ufm._memory import explained_memory, several_arrays
 from ufm.problem import FloatArray, check_class_weights, check_counts, check_real
 
 
@@ -49,7 +50,8 @@ def svt(X: ArrayLike, tau: float) -> FloatArray:
         raise ValueError(f"tau must be finite and not negative, got {tau}")
     if matrix.size == 0:
         return matrix.copy()
-    return _core.svt(matrix, tau)
+    with explained_memory(f"svt {several_arrays(*matrix.shape)}"):
+        return _core.svt(matrix, tau)
 
 
 def cross_entropy(
@@ -83,7 +85,7 @@ def cross_entropy(
         If shapes differ or a value is not allowed.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     size = counts.size
     matrix = _matrix("Z", Z)
     if matrix.shape != (size, size):
@@ -96,4 +98,5 @@ def cross_entropy(
     if not np.isfinite(bias).all():
         raise ValueError("b must be finite")
     empty = np.empty(0)
-    return _core.cross_entropy(matrix, bias, counts, empty if weights is None else weights)
+    with explained_memory(f"cross_entropy {several_arrays(size, size)}"):
+        return _core.cross_entropy(matrix, bias, counts, empty if weights is None else weights)

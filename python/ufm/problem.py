@@ -13,24 +13,42 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 
+# NumPy would make floats of all of these where they are entries of an array of objects.
+_NOT_REAL = (
+    *(str, bytes, bytearray, bool, np.bool_, complex, np.complexfloating),
+    *(np.datetime64, np.timedelta64, np.flexible),
+)
+
+
+def as_real(name: str, array: NDArray[Any], values: Any) -> NDArray[Any]:
+    """An array of real numbers, as it is where it already holds them.
+
+    `values` is what the caller gave, for the message.
+    """
+    if array.dtype.kind in "iuf":
+        return array
+    if array.size == 0:
+        return np.empty(array.shape)
+    if array.dtype.kind != "O":
+        raise TypeError(
+            f"{name} must hold real numbers, got an array of dtype {array.dtype}: {values!r:.80}"
+        )
+    try:
+        if not any(isinstance(entry, _NOT_REAL) for entry in array.flat):
+            return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name} must hold real numbers, got {values!r:.80}")
+
+
 def _vector(name: str, values: ArrayLike) -> FloatArray:
     try:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must be one-dimensional, got ragged {values!r:.80}") from None
-    if array.dtype.kind not in "iuf":
-        if array.size and array.dtype.kind == "O":
-            try:
-                array = array.astype(np.float64)
-            except OverflowError:
-                raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
-            except (TypeError, ValueError):
-                raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
-        elif array.size:
-            raise TypeError(
-                f"{name} must hold real numbers, got an array of dtype {array.dtype}: "
-                f"{values!r:.80}"
-            )
+    array = as_real(name, array, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     return np.array(array, dtype=np.float64)  # a copy: later changes by the caller stay outside
@@ -48,11 +66,21 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     array = _vector("counts", counts)
     if array.size == 0:
         raise ValueError("counts must name at least one class, got an empty array")
+    if np.minimum.reduce(array) > 0 and np.maximum.reduce(array) < sys.float_info.max / array.size:
+        return array
     _require_positive("counts", array)
     with np.errstate(over="ignore"):
         total = float(array.sum())
     if not math.isfinite(total):
-        raise ValueError("counts must have a finite sum")
+        raise ValueError(
+            f"counts must have a finite sum, got {array.size} of up to {array.max():g}"
+        )
+    smallest = float(array.min())
+    if smallest / total == 0.0:
+        raise ValueError(
+            "counts must not differ so much that the smallest over their sum is zero in double "
+            f"precision, got {smallest:g} at index {int(array.argmin())} and a sum of {total:g}"
+        )
     return array
 
 
@@ -69,18 +97,32 @@ def check_vector(name: str, values: ArrayLike, *, positive: bool) -> FloatArray:
     return array
 
 
-def check_class_weights(class_weights: ArrayLike | None, num_classes: int) -> FloatArray | None:
-    """Loss weights per class of shape (K,), or None."""
+def check_class_weights(class_weights: ArrayLike | None, counts: FloatArray) -> FloatArray | None:
+    """Loss weights per class of shape (K,), or None, for checked counts of shape (K,)."""
     if class_weights is None:
         return None
     array = _vector("class_weights", class_weights)
-    if array.shape != (num_classes,):
+    if array.shape != counts.shape:
         raise ValueError(
-            f"class_weights must have one entry per class, shape ({num_classes},), "
+            f"class_weights must have one entry per class, shape ({counts.size},), "
             f"got shape {array.shape}"
         )
     _require_positive("class_weights", array)
+    check_loss_weights("class_weights", array, counts)
     return array
+
+
+def check_loss_weights(name: str, class_weights: FloatArray, counts: FloatArray) -> None:
+    """Refuse class weights whose product with the counts leaves double precision."""
+    with np.errstate(over="ignore", under="ignore"):
+        loss_weights = class_weights * counts / counts.sum()
+    bad = ~(np.isfinite(loss_weights) & (loss_weights > 0))
+    if bad.any():
+        index = int(np.argmax(bad))
+        raise ValueError(
+            f"{name} times counts over their sum must be positive and finite in double precision, "
+            f"got {class_weights[index]} times {counts[index]} at index {index}"
+        )
 
 
 def check_real(name: str, value: Any) -> float:

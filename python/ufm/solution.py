@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from ufm import _core
 from ufm._between import Between
+from ufm._html import Shown
 from ufm._loss import PLAIN, Loss
-from ufm._memory import free_memory
+from ufm._memory import explained_memory, require_memory, several_arrays
 from ufm.clusters import Blocks, Cluster, IntArray
 from ufm.problem import FloatArray, check_limit, check_positive
 
@@ -33,7 +34,7 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Solution:
+class Solution(Shown):
     """Optimum of the unconstrained feature model with its certificate.
 
     Made by :func:`ufm.solve`. Arrays follow the order of ``counts``. Nothing of size K x K is
@@ -133,9 +134,10 @@ class Solution:
             If they do not fit into the memory that is free.
         """
         self._require_memory("blocks", self.num_clusters)
-        between = self.between.dense() / self._row_scale[:, None] / self._column_scale[None, :]
+        between = self.between.dense() / self._row_scale[:, None]
+        between /= self._column_scale
         own, other = self._diagonals
-        between[np.diag_indices_from(between)] = other
+        between.flat[:: self.num_clusters + 1] = other
         return Blocks(self.cluster_of, own, between)
 
     @cached_property
@@ -149,8 +151,8 @@ class Solution:
         """
         self._require_memory("Z", self.num_classes)
         blocks = self.blocks
-        Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of[None, :]]
-        Z[np.diag_indices(self.num_classes)] = blocks.own[self.cluster_of]
+        Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of]
+        Z.flat[:: self.num_classes + 1] = blocks.own[self.cluster_of]
         return Z
 
     def column(self, k: int) -> FloatArray:
@@ -214,7 +216,8 @@ class Solution:
             from ufm._linalg import ensure_lapack
 
             ensure_lapack()
-        between = _core.singular_values(self.between.dense())
+        with explained_memory(self._several("singular_values")):
+            between = _core.singular_values(self.between.dense())
         if not self._between_is_clean:
             between[max(self.rank - self._within_rank, 0) :] = 0.0
         repeats = (self.multiplicity - 1).astype(np.int64)
@@ -265,7 +268,8 @@ class Solution:
             raise ValueError(f"dim must be at least the rank {rank}, got {dim}")
         width = rank if dim is None else dim
         root = np.sqrt(self.counts)
-        U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
+        with explained_memory(f"factors {several_arrays(self.num_classes, self.num_classes)}"):
+            U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
         W = np.zeros((self.num_classes, width))
         H = np.zeros((width, self.num_classes))
         half = np.sqrt(S[:rank])
@@ -344,12 +348,7 @@ class Solution:
         return other + self.amplitudes / root_count, other
 
     def _require_memory(self, what: str, size: int) -> None:
-        needed = 8 * size * size
-        if needed > free_memory():
-            raise MemoryError(
-                f"{what} needs {size} x {size} entries, {needed / 2**30:.1f} GiB, more than is "
-                "free; use column(k), entry(j, k) or clusters instead"
-            )
+        require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")
 
     @property
     def _between_is_clean(self) -> bool:
@@ -367,16 +366,20 @@ class Solution:
             rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
             return int((values > rounding).sum())
         self._require_memory("rank", self.num_clusters)
-        return _core.between_rank(
-            self.cluster_count,
-            self.cluster_loss_weight,
-            self.multiplicity,
-            **self.loss.cluster_arguments(self.representatives),
-            lambda_z=self.lambda_z,
-            lambda_b=self.lambda_b,
-            m=self.between.dense(),
-            scaled_bias=self.scaled_bias,
-        )
+        with explained_memory(self._several("rank")):
+            return _core.between_rank(
+                self.cluster_count,
+                self.cluster_loss_weight,
+                self.multiplicity,
+                **self.loss.cluster_arguments(self.representatives),
+                lambda_z=self.lambda_z,
+                lambda_b=self.lambda_b,
+                m=self.between.dense(),
+                scaled_bias=self.scaled_bias,
+            )
+
+    def _several(self, what: str) -> str:
+        return f"{what} {several_arrays(self.num_clusters, self.num_clusters)}"
 
     def _class_index(self, name: str, index: int) -> int:
         size = self.num_classes

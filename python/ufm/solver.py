@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
 from ufm._loss import Loss, check_loss
+from ufm._memory import explained_memory, several_arrays
 from ufm.clusters import IntArray
 from ufm.problem import (
     FloatArray,
@@ -59,6 +61,19 @@ def _group(counts: FloatArray, weights: FloatArray, loss: Loss) -> tuple[IntArra
     falling = -np.stack([key for key in keys if key.size])
     alike, cluster_of = np.unique(falling, axis=1, return_inverse=True)
     return cluster_of.reshape(-1), -alike[0]
+
+
+def _what(counts: FloatArray, weights: FloatArray, loss: Loss, method: str) -> Callable[[], str]:
+    """What a solve needs memory for, told where it runs out."""
+
+    def tell() -> str:
+        clusters = _group(counts, weights, loss)[1].size
+        return (
+            f"solving {counts.size} classes with {clusters} different counts by method '{method}' "
+            f"{several_arrays(clusters, clusters)}"
+        )
+
+    return tell
 
 
 def check_continuum(method: str, loss: Loss) -> None:
@@ -175,6 +190,8 @@ def solve(
     ------
     ValueError, TypeError
         If an argument is not allowed; the message names it.
+    MemoryError
+        If the memory, or the process's limit of it, does not suffice; the message says for what.
     KeyboardInterrupt
         On Ctrl-C, within a fraction of a second; with "proximal" after the singular value
         decomposition at hand, which takes longer from about a thousand different counts on.
@@ -191,7 +208,7 @@ def solve(
     ('CONVERGED', 5)
     """
     counts = check_counts(counts)
-    loss, weights = check_loss(loss, class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
@@ -206,11 +223,13 @@ def solve(
         raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
 
     began = time.perf_counter()
+    limited: AbstractContextManager[Any] = nullcontext()  # as long as no BLAS is used
     if _has_distinct(counts, core_weights, loss, _core.lapack_crossover):
         ensure_lapack()
         if threads is None and _is_too_small_for_threads(counts, core_weights, method, loss):
             threads = 1
-    with limited_threads(threads):
+        limited = limited_threads(threads, patience=0.5 * seconds)
+    with limited, explained_memory(_what(counts, core_weights, loss, method)):
         core = _core.solve(
             counts,
             core_weights,
@@ -220,7 +239,7 @@ def solve(
             tol=tol,
             method=method,
             max_iterations=limit or 0,
-            time_limit=seconds,
+            time_limit=seconds - (time.perf_counter() - began),
             start_m=nearby[0],
             start_bias=nearby[1],
             start_threshold_ratio=nearby[2],

@@ -26,13 +26,22 @@ void set_lapack(const LapackFunctions& functions);
 void clear_lapack();
 bool has_lapack();
 
+// Number of threads that a BLAS call runs on. Each of them takes a buffer of some 32 MiB when it is
+// first used, and OpenBLAS waits forever where the limit on the address space leaves none: every
+// call makes sure of that first and throws std::bad_alloc.
+void expect_blas_threads(int threads);
+
 // Matrices with a side shorter than this stay with Eigen.
 constexpr Index lapack_crossover = 48;
 
 enum class Transpose { no, yes };
 
 // result = beta * result + op(a) * op(b). Large products run in pieces with monitor checks between.
-void multiply(const Matrix& a, Transpose op_a, const Matrix& b, Transpose op_b, double beta,
+void multiply_into(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
+                   double beta, Block result, Monitor& monitor);
+
+// The same with beta = 0, for a result that gets its shape here.
+void multiply(const ConstBlock& a, Transpose op_a, const ConstBlock& b, Transpose op_b,
               Matrix& result, Monitor& monitor);
 
 // result = a b^T for parts of matrices; meant for products with a short inner side.
@@ -52,5 +61,9 @@ struct Svd {
 
 Svd thin_svd(const Matrix& a);
 Vector singular_values(const Matrix& a);
+
+// The same, given up when the monitor asks to stop (see abandonable.hpp).
+Svd thin_svd(const Matrix& a, Monitor& monitor);
+Vector singular_values(const Matrix& a, Monitor& monitor);
 
 }  // namespace ufm

@@ -56,7 +56,7 @@ class BlockLoss {
 
   // Evaluates column i of M alone and writes its mass, for matrices that are never held whole.
   ColumnState evaluate_column(Index i, const double* m_column, const Vector& scaled_bias,
-                              double* mass) const;
+                              double* mass, double spread_guess = 0.0) const;
 
   // Prepares a state whose columns are then filled one by one; the mass is not held.
   void begin(LossState& state) const;
@@ -90,7 +90,7 @@ class BlockLoss {
 };
 
 // Solves for the spread d >= 0 given log_others = log sum_{j != i} k_j exp(L_ji - L_ii), the
-// multiplicity k and the threshold ratio theta in (0, 1).
-double solve_spread(double log_others, double multiplicity, double theta);
+// multiplicity k and the threshold ratio theta in (0, 1). A guess near by saves iterations.
+double solve_spread(double log_others, double multiplicity, double theta, double guess = 0.0);
 
 }  // namespace ufm

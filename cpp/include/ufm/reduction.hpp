@@ -24,8 +24,8 @@ struct Panel {
   Index first;
   Index count;
   Index first_node;
-  Matrix interpolation;  // count x nodes; the identity where clusters were kept
   Vector nodes;          // log n of the nodes
+  Matrix interpolation;  // count x nodes, the identity where clusters were kept; see fill
   bool kept;             // clusters kept as they are
 };
 
@@ -33,6 +33,8 @@ struct Reduction {
   std::vector<Panel> panels;  // in the order of the clusters
   Problem problem;            // the reduced problem, one cluster a node
 
+  // Computes the interpolation matrices, which solving the nodes does not need.
+  void fill_interpolation(const Problem& from);
   // interpolation * values, block by block: from nodes (rows) to clusters (rows).
   Matrix expand(const Matrix& node_values) const;
   Index num_clusters() const;

@@ -1,6 +1,7 @@
 // The solvers' common face: a reduced problem in, a certified reduced solution out.
 #pragma once
 
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -14,6 +15,10 @@ namespace ufm {
 // Up to this many clusters a singular value decomposition costs next to nothing, and solutions are
 // cleaned up so that singular values that should be zero are exactly zero.
 constexpr Index small_problem = 64;
+
+// Up to this many clusters iterations are so cheap that they go on to the limits of double
+// precision, whatever the tolerance.
+constexpr Index tiny_problem = 16;
 
 // Up to this many clusters C x C matrices are held; beyond, the continuum method works with their
 // structured form alone.
@@ -82,7 +87,9 @@ ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& opt
 // What a method hands back before it is certified.
 struct Iterate {
   Point point;
+  Matrix left, right;         // M = left right^T, where the method knows factors of equal norm
   double nuclear_norm = 0.0;  // upper bound of ||M||_*
+  double relative_gap = std::numeric_limits<double>::infinity();  // where it was certified
   int iterations = 0;
   int inner_iterations = 0;
   double certificate_seconds = 0.0;
@@ -105,7 +112,7 @@ struct FactoredStart {
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor);
 // A given point, by its singular value decomposition. Singular values below floor times the largest
 // are raised to that.
-FactoredStart start_from(const Point& point, double floor);
+FactoredStart start_from(const Point& point, double floor, Monitor& monitor);
 // Where options ask to start, by default the balanced closed form.
 FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor);
 
@@ -125,6 +132,7 @@ ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& optio
 // Rank of M at the optimum, told from a solution: the singular values that survive one proximal
 // step, which sends those that are only nearly zero to zero.
 Index between_rank(const Problem& problem, const Point& point);
+Index between_rank(const Problem& problem, const Point& point, Monitor& monitor);
 
 // The solution with M = 0: its bias, and the smallest lambda_z at which it is optimal when every
 // within-cluster amplitude is zero as well (fact: Z = 0 iff lambda_z >= this norm).

@@ -17,8 +17,10 @@ struct ThresholdedMatrix {
 
 // Proximal operator of tau ||.||_*: shrinks every singular value by tau, to zero at the least.
 ThresholdedMatrix svt(const Matrix& a, double tau);
+ThresholdedMatrix svt(const Matrix& a, double tau, Monitor& monitor);
 
 double nuclear_norm(const Matrix& a);
+double nuclear_norm(const Matrix& a, Monitor& monitor);
 
 struct NormBound {
   double estimate = 0.0;  // a lower bound, accurate to several digits

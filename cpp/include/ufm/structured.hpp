@@ -27,12 +27,12 @@ double nuclear_norm_bound(const StructuredMatrix& matrix);
 // the nodes; on the diagonal every cluster's amplitude solves its own optimality equation exactly.
 struct ContinuumPoint {
   StructuredMatrix m;
-  Vector bias;          // scaled bias
-  Matrix node_values;   // z between nodes (row class, column class)
-  Vector node_bias;     // bias at the nodes
-  Vector column_shift;  // what was subtracted from each column of Z to make it sum to zero
+  Vector bias;         // scaled bias
+  Matrix node_values;  // z between nodes (row class, column class)
+  Vector node_bias;    // bias at the nodes
 };
 
+// Needs the reduction's interpolation matrices.
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
                                const Point& node_point, const Vector& node_amplitudes);
 

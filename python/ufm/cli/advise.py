@@ -17,7 +17,7 @@ from rich.text import Text
 
 import ufm
 from ufm.cli import output, report
-from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
+from ufm.cli.options import OUTPUT_PATH, Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.planning import _wording as wording
 from ufm.planning._options import options
 
@@ -91,9 +91,7 @@ def _to_lambda_z(
 )
 @click.option("--threads", type=int, help="Threads to use.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--html", type=click.Path(path_type=Path), help="Write a report for a browser to this file."
-)
+@click.option("--html", type=OUTPUT_PATH, help="Write a report for a browser to this file.")
 def advise(
     problem: tuple[Counts, list[str] | None],
     lambda_z: LambdaZ | None,

@@ -6,6 +6,7 @@ one line on stderr and a status.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import traceback
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-import numpy as np
 
 import ufm
 from ufm.cli import output, report
 from ufm.cli.advise import advise
 from ufm.cli.compare import compare
 from ufm.cli.figure import figure
-from ufm.cli.options import Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
+from ufm.cli.options import OUTPUT_PATH, Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
 from ufm.cli.progress import Progress
 from ufm.cli.sweep import sweep
 from ufm.cli.train import train
@@ -108,9 +108,7 @@ def cli(context: click.Context) -> int:
 @click.option("--threads", type=int, help="Threads to use.")
 @click.option("--time-limit", type=float, metavar="SECONDS", help="Stop after this long.")
 @json_option
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw Z into this file (png, pdf, svg)."
-)
+@click.option("--plot", type=OUTPUT_PATH, help="Draw Z into this file (png, pdf, svg).")
 def solve(
     counts: Counts,
     lambda_z: LambdaZ,
@@ -127,7 +125,7 @@ def solve(
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
     with Progress(tol) as progress:
         solution = ufm.solve(
             counts,
@@ -156,12 +154,17 @@ def solve(
 @lambda_b_option
 @json_option
 def thresholds(counts: Counts, lambda_b: float, as_json: bool) -> int:
-    """Where the classes of each cluster merge, and where Z vanishes."""
+    """Where the classes of each cluster merge or keep the bias alone, and where Z vanishes."""
     found = ufm.thresholds(counts, lambda_b)
+    alone = ufm.bias_only_thresholds(counts, lambda_b) if lambda_b < math.inf else None
     if as_json:
-        output.print_json(found.to_dict())
+        record = found.to_dict()
+        record["decoupling"] = None if alone is None else alone.decoupling
+        for i, cluster in enumerate(record["clusters"]):
+            cluster["bias_only"] = None if alone is None else alone.clusters[i].bias_only
+        output.print_json(record)
     else:
-        report.print_thresholds(output.console(), found, np.asarray(counts))
+        report.print_thresholds(output.console(), found, alone)
     return DONE
 
 
@@ -169,7 +172,7 @@ def thresholds(counts: Counts, lambda_b: float, as_json: bool) -> int:
 @click.option(
     "--output",
     "folder",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     default=Path("ufm-demo"),
     help="Folder for the pictures.  [default: ./ufm-demo]",
 )

@@ -7,14 +7,13 @@ from pathlib import Path
 import click
 
 from ufm.cli import output
+from ufm.cli.options import OUTPUT_PATH
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path), metavar="RUN_FOLDER")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw Z into this file (png, pdf, svg)."
-)
+@click.option("--plot", type=OUTPUT_PATH, help="Draw Z into this file (png, pdf, svg).")
 @click.option(
     "--tol", type=float, default=1e-8, help="Relative duality gap to reach.  [default: 1e-08]"
 )
@@ -26,7 +25,7 @@ def compare(folder: Path, as_json: bool, plot: Path | None, tol: float) -> int:
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
     from ufm.torch import compare_run
 
     found = compare_run(folder, tol=tol)

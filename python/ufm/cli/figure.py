@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,43 +14,40 @@ from rich.progress import Progress
 from rich.table import Table
 
 from ufm.cli import output
+from ufm.cli.figure_output import (
+    DONE,
+    checked_paths,
+    finish,
+    json_option,
+    numbers_option,
+    picture_option,
+)
+from ufm.cli.figure_runs import (
+    Request,
+    draw_runs,
+    mode_option,
+    runs_command,
+    runs_options,
+    vectors_option,
+)
 from ufm.cli.options import to_lambda_b
 
 if TYPE_CHECKING:
-    from ufm.figures import PaperFigure, PhaseMap, RunsFigure
+    from ufm.figures import PaperFigure, PhaseMap
 
-DONE, NOT_CONVERGED = 0, 1
 _MOST_POINTS = 2000
 _PHASE_ROWS = 9
 
 _COSINE = "cosine_inside_a"  # a column of figure 9 only
 
 
-picture_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Picture to write (png, pdf, svg).  [default: ./figureNAME.png; none with --json]",
-)
-numbers_option = click.option(
-    "--numbers",
-    type=click.Path(path_type=Path),
-    help="Also write the numbers behind the picture into this file (csv, json).",
-)
-runs_option = click.option(
-    "--runs",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="Trained networks beside the theory: a protocol's folder of runs from `ufm train`.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-
-
 @click.group(invoke_without_command=True)
 @click.pass_context
 def figure(context: click.Context) -> int:
-    """Draw a figure of the theory.
+    """Draw a figure of the theory, or of trained networks beside it.
 
-    5 to 9 are those of Hong and Ling (arXiv 2309.09725), as the theory has them.
+    1 to 9 are those of Hong and Ling (arXiv 2309.09725): 5 to 9 as the theory has them, all of
+    them with --runs.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
@@ -59,56 +55,47 @@ def figure(context: click.Context) -> int:
 
 
 def _paper_command(number: int, shows: str) -> click.Command:
-    """The command of one of the paper's figures."""
+    """The command of a figure that the theory has too."""
 
-    def command(
-        out: Path | None,
-        features: str,
-        mode: str,
-        vectors: str | None,
-        numbers: Path | None,
-        as_json: bool,
-        runs: Path | None,
-    ) -> int:
+    def command(features: str, runs: Path | None, **options: Any) -> int:
         from ufm import figures
 
         if runs is not None:
-            _refuse_theory_options()
-            return _from_runs(number, runs, out, numbers, as_json)
-        out = _picture_path(out, f"figure{number}.png", as_json)
-        if numbers is not None:
-            figures.check_numbers_path(numbers)
+            _refuse("features", "does not go with --runs: the runs decide it")
+            return draw_runs(Request(kind=number, runs=runs, **options))
+        for name in ("train", "size", "protocol", "jobs", "device"):
+            _refuse(name, "needs --runs")
+        numbers, as_json = options["numbers"], options["as_json"]
+        out = checked_paths(options["out"], numbers, f"figure{number}.png", as_json)
+        mode = options["mode"].replace("-", "_")
         solved = figures.solve_paper_figure(
-            number, features=features, mode=mode.replace("-", "_"), vectors=vectors
+            number, features=features, mode=mode, vectors=options["vectors"]
         )
-        return _finish(solved, _table, out, numbers, as_json)
+        return finish(solved, _table, out, numbers, as_json)
 
     for option in (
-        runs_option,
+        runs_options(False),
         json_option,
         numbers_option,
-        click.option(
-            "--vectors",
-            type=click.Choice(["columns", "rows"]),
-            help="Vectors of Z that figure 9 compares.  [default: by --mode]",
-        ),
-        click.option(
-            "--mode",
-            type=click.Choice(["corrected", "as-published"]),
-            default="corrected",
-            help="Figure 9 with lambda_z = 0.1/N and cosines of columns of Z, or with the weight "
-            "decay and the rows of the published runs.  [default: corrected]",
-        ),
+        vectors_option,
+        mode_option,
         click.option(
             "--features",
             type=click.Choice(["free", "nonnegative"]),
             default="free",
-            help="Signed features, or features after a ReLU.  [default: free]",
+            help="Theory of signed features, or of features after a ReLU.  [default: free]",
         ),
         picture_option,
     ):
         command = option(command)
     return click.command(str(number), help=shows)(command)
+
+
+def _refuse(name: str, why: str) -> None:
+    """An error if an option was given that would have no effect."""
+    source = click.get_current_context().get_parameter_source(name)
+    if source is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--{name} {why}")
 
 
 for _number, _shows in {
@@ -121,77 +108,15 @@ for _number, _shows in {
     figure.add_command(_paper_command(_number, _shows))
 
 
-def _runs_command(name: str, kind: int | str, shows: str) -> click.Command:
-    """The command of a figure that needs trained networks."""
-
-    def command(runs: Path, out: Path | None, numbers: Path | None, as_json: bool) -> int:
-        return _from_runs(kind, runs, out, numbers, as_json)
-
-    required = click.option(
-        "--runs",
-        type=click.Path(path_type=Path),
-        required=True,
-        metavar="FOLDER",
-        help="A protocol's folder of runs from `ufm train`.",
-    )
-    for option in (json_option, numbers_option, picture_option, required):
-        command = option(command)
-    return click.command(name, help=shows)(command)
-
-
 for _name, _kind, _help in (
     ("1", 1, "NC1 of trained networks against epoch."),
+    ("2", 2, "Z of trained networks and of the theory, each scaled to fill 0 to 1."),
     ("3", 3, "Relative errors of Z and b of trained networks against epoch."),
+    ("4", 4, "Z of trained networks beside both predictions."),
     ("spread", "spread", "Spread of the smallest classes and error of Z of trained networks."),
     ("accuracy", "accuracy", "Accuracy of trained networks on test images, by class size."),
 ):
-    figure.add_command(_runs_command(_name, _kind, _help))
-
-
-def _refuse_theory_options() -> None:
-    """A run fixes features, penalties and vectors; options that say otherwise are an error."""
-    context = click.get_current_context()
-    for name in ("features", "mode", "vectors"):
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"--{name} does not go with --runs: the runs decide it")
-
-
-def _from_runs(
-    kind: int | str, runs: Path, out: Path | None, numbers: Path | None, as_json: bool
-) -> int:
-    from ufm import figures
-
-    out = _picture_path(out, f"figure-{kind}-runs.png", as_json)
-    if numbers is not None:
-        figures.check_numbers_path(numbers)
-    return _finish(figures.runs_figure(kind, runs), _runs_table, out, numbers, as_json)
-
-
-def _runs_table(solved: RunsFigure) -> Table:
-    """One row a run."""
-    from ufm.cli import report
-
-    table = report._table(output.console())
-    rows = [_run_cells(row) for row in solved.records()]
-    for column in rows[0]:
-        table.add_column(column, justify="left" if column in ("run", "minority") else "right")
-    for row in rows:
-        table.add_row(*row.values())
-    return table
-
-
-def _run_cells(row: dict[str, Any]) -> dict[str, str]:
-    right = {True: "as predicted", False: "not as predicted"}[row["verdict_right"]]
-    return {
-        "run": row["run"],
-        "/ threshold": f"{row['lambda_z_over_threshold']:.3g}",
-        "error of Z": f"{row['error_z']:.4f}",
-        "of b": f"{row['error_b_centred']:.4f}",
-        "spread": f"{row['spread']:.4f}",
-        "predicted": f"{row['spread_predicted']:.4f}",
-        "minority": f"{'merged' if row['collapsed'] else 'separate'}, {right}",
-        "dead": str(row["dead_classes"]),
-    }
+    figure.add_command(runs_command(_name, _kind, _help))
 
 
 @figure.command()
@@ -228,9 +153,7 @@ def phase(
     """
     from ufm import figures
 
-    out = _picture_path(out, "figure-phase.png", as_json)
-    if numbers is not None:
-        figures.check_numbers_path(numbers)
+    out = checked_paths(out, numbers, "figure-phase.png", as_json)
     if not 2 <= points <= _MOST_POINTS:
         raise click.BadParameter(f"must be from 2 to {_MOST_POINTS}", param_hint="--points")
     if not 1 < max_ratio < math.inf:
@@ -246,42 +169,7 @@ def phase(
             points=points,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
-    return _finish(solved, _phase_table, out, numbers, as_json)
-
-
-def _finish(
-    solved: Any,
-    table: Callable[[Any], Table],
-    out: Path | None,
-    numbers: Path | None,
-    as_json: bool,
-) -> int:
-    """Write and print what was asked for; the exit status."""
-    from ufm import figures
-
-    written = []
-    if out is not None:
-        written.append(("picture", figures.save(solved.draw(), out)))
-    if numbers is not None:
-        path = figures.write_numbers(solved.to_dict(), solved.records(), numbers)
-        written.append(("numbers", path))
-    if as_json:
-        output.print_json(solved.to_dict())
-    else:
-        console = output.console()
-        console.print(table(solved))
-        for what, path in written:
-            console.print(f"{what}: {path}", markup=False, soft_wrap=True)
-    return DONE if solved.converged else NOT_CONVERGED
-
-
-def _picture_path(out: Path | None, default: str, as_json: bool) -> Path | None:
-    """Where the picture goes, checked; None where none is asked for."""
-    if out is None and as_json:
-        return None
-    from ufm import figures
-
-    return figures.check_path(Path(default) if out is None else out)
+    return finish(solved, _phase_table, out, numbers, as_json)
 
 
 def _table(solved: PaperFigure) -> Table:

@@ -13,9 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from ufm import Solution, Thresholds
+    from ufm import BiasOnlyThresholds, Solution, Thresholds
     from ufm.clusters import Cluster
 
 T = TypeVar("T")
@@ -30,21 +28,29 @@ def print_solution(console: Console, solution: Solution) -> None:
     console.print(_closing_line(solution))
 
 
-def print_thresholds(console: Console, thresholds: Thresholds, counts: NDArray[np.float64]) -> None:
-    """One row a cluster, and lambda_max."""
+def print_thresholds(
+    console: Console, thresholds: Thresholds, alone: BiasOnlyThresholds | None
+) -> None:
+    """One row a cluster, and lambda_max; with a bias also from where it predicts alone."""
     table = _table(console)
     columns = ["count", "classes", "merge at lambda_z >="]
+    if alone is not None:
+        columns.append("bias alone at lambda_z >=")
     for column in columns:
         table.add_column(column, justify="right")
-    for cluster in _abridged(thresholds.clusters):
-        if cluster is None:
+    for i in _abridged(range(len(thresholds.clusters))):
+        if i is None:
             table.add_row(*[_ellipsis(console)] * len(columns))
             continue
+        cluster = thresholds.clusters[i]
         merges = "single" if math.isnan(cluster.collapse) else f"{cluster.collapse:.8g}"
-        table.add_row(number(cluster.count), str(cluster.multiplicity), merges)
+        row = [number(cluster.count), str(cluster.multiplicity), merges]
+        table.add_row(*row, *([] if alone is None else [f"{alone.clusters[i].bias_only:.8g}"]))
+    classes = sum(cluster.multiplicity for cluster in thresholds.clusters)
+    different = len(thresholds.clusters)
     console.print(
-        f"{len(counts)} classes, {number(float(np.sum(counts)))} samples, "
-        f"{len(thresholds.clusters)} different sizes"
+        f"{classes} classes, {number(thresholds.num_samples)} samples, "
+        f"{different} different size{'' if different == 1 else 's'}"
     )
     console.print(table)
     console.print(f"Z = 0 at lambda_z >= {thresholds.lambda_max:.8g}")

@@ -19,7 +19,7 @@ from rich.progress import Progress as Bar
 
 import ufm
 from ufm.cli import output
-from ufm.cli.options import Counts, to_counts
+from ufm.cli.options import OUTPUT_PATH, Counts, to_counts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -81,7 +81,7 @@ class Numbers:
             raise ValueError("both or none of the ends of a range end in x")
         if not parts[2].isdecimal() or not 2 <= int(parts[2]) <= _MOST_VALUES:
             raise ValueError(
-                f"a range needs a number of values from 2 to {_MOST_VALUES}, got {parts[2]!r}"
+                f"a range needs a number of values from 2 to {_MOST_VALUES}, got {parts[2]!r:.80}"
             )
         if not np.isfinite([start, stop]).all() or (not even and min(start, stop) <= 0):
             raise ValueError("the ends of a range are positive and finite")
@@ -94,12 +94,12 @@ class Numbers:
         try:
             number = float(text[:-1] if relative else text)
         except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+            raise ValueError(f"{text!r:.80} is not a number") from None
         if self._zero:
             if not number >= 0:
-                raise ValueError(f"{text} is not a number >= 0 or inf")
+                raise ValueError(f"{text:.80} is not a number >= 0 or inf")
         elif not 0 < number < np.inf:
-            raise ValueError(f"{text} is not positive and finite")
+            raise ValueError(f"{text:.80} is not positive and finite")
         return number, relative
 
 
@@ -134,7 +134,7 @@ class Numbers:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OUTPUT_PATH,
     help="Dataset to write: .nc (netCDF) or .zarr. Finished parts are kept; the same command "
     "continues where an earlier one ended.",
 )
@@ -147,9 +147,7 @@ class Numbers:
 @click.option(
     "--tol", type=float, default=1e-6, help="Relative duality gap to reach.  [default: 1e-06]"
 )
-@click.option(
-    "--plot", type=click.Path(path_type=Path), help="Draw the sweep into this file (png, pdf, svg)."
-)
+@click.option("--plot", type=OUTPUT_PATH, help="Draw the sweep into this file (png, pdf, svg).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def sweep(
     counts: Counts,
@@ -173,7 +171,7 @@ def sweep(
     if plot is not None:
         from ufm import figures
 
-        figures.check_path(plot)
+        figures.check_path(plot, "--plot")
         if sum(values.several for values in given) not in (1, 2):
             raise click.UsageError("--plot draws sweeps over one or two parameters")
     name = "relative_lambda_z" if lambda_z.relative else "lambda_z"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from ufm._files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,8 +35,15 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
 
 
-def check_path(path: str | os.PathLike[str]) -> Path:
+def check_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     """The path of a picture to write, refused early where writing must fail.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the picture is to go.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -53,13 +59,13 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     allowed = sorted(FigureCanvasAgg.get_supported_filetypes())
     if path.suffix[1:].lower() not in allowed:
         raise ValueError(
-            f"plot: cannot tell the format of '{path}'; its name must end in one of "
+            f"{name}: cannot tell the format of '{path}'; its name must end in one of "
             + ", ".join(f".{suffix}" for suffix in allowed)
         )
     if not path.parent.is_dir():
-        raise ValueError(f"plot: the folder '{path.parent}' does not exist")
+        raise ValueError(f"{name}: the folder '{path.parent}' does not exist")
     if path.is_dir():
-        raise ValueError(f"plot: '{path}' is a folder")
+        raise ValueError(f"{name}: '{path}' is a folder")
     return path
 
 
@@ -95,27 +101,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     with replacing(path) as file:
         figure.savefig(file, format=kind, metadata=metadata)
     return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` at the end of the block, if nothing is raised."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files private
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The process's file mode mask; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def short(value: float) -> str:

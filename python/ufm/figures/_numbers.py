@@ -10,13 +10,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ufm.figures._canvas import replacing
+from ufm._files import write_text
 
 _SUFFIXES = (".csv", ".json")
 
 
-def check_numbers_path(path: str | os.PathLike[str]) -> Path:
+def check_numbers_path(path: str | os.PathLike[str], name: str = "path") -> Path:
     """The path of a table to write, refused early where writing must fail.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where the numbers are to go.
+    name : str
+        What messages call it.
 
     Raises
     ------
@@ -25,11 +32,11 @@ def check_numbers_path(path: str | os.PathLike[str]) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
-        raise ValueError(f"numbers: the name must end in {' or '.join(_SUFFIXES)}, got '{path}'")
+        raise ValueError(f"{name}: it must end in {' or '.join(_SUFFIXES)}, got '{path}'")
     if not path.parent.is_dir():
-        raise ValueError(f"numbers: the folder '{path.parent}' does not exist")
+        raise ValueError(f"{name}: the folder '{path.parent}' does not exist")
     if path.is_dir():
-        raise ValueError(f"numbers: '{path}' is a folder")
+        raise ValueError(f"{name}: '{path}' is a folder")
     return path
 
 
@@ -71,15 +78,16 @@ def write_numbers(
         writer.writeheader()
         writer.writerows(records)
         text = table.getvalue()
-    with replacing(path) as file:
-        file.write(text.encode("utf-8"))
+    write_text(path, text)
     return path
 
 
 def _without_nan(value: Any) -> Any:
-    """`value` with NaN, which JSON lacks, replaced by None."""
+    """`value` with what JSON lacks replaced: NaN by None, infinities by "inf" and "-inf"."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value

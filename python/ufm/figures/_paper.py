@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from ufm.figures._panels import MODES, Panel, check_number, panels_of
 from ufm.problem import FloatArray, check_choice, check_positive
 from ufm.solution import BoolArray, Solution
 from ufm.solver import solve
+from ufm.theory.nonnegative import nonnegative_solution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def solve_paper_figure(
     number : int
         Figures 5 and 6 vary lambda_z, 7 and 8 the larger count n_A, 9 all counts.
     features : {"free", "nonnegative"}
-        Signed features, `ufm.solve`, or features after a ReLU, ``ufm.nonnegative_solution``.
+        Signed features, `ufm.solve`, or features after a ReLU, `ufm.nonnegative_solution`.
     mode : {"corrected", "as_published"}
         Whether figure 9 has lambda_z = 0.1/N and cosines of columns of Z, or, as in the authors'
         published code, weight decay 5e-4 in addition and cosines of rows. Figures 5 to 8 have no
@@ -135,7 +135,8 @@ def solve_paper_figure(
         vectors = "columns" if mode == "corrected" else "rows"
     vectors = check_choice("vectors", vectors, VECTORS)
     tol = check_positive("tol", tol)
-    solver = _solver(check_choice("features", features, FEATURES))
+    features = check_choice("features", features, FEATURES)
+    solver = solve if features == "free" else nonnegative_solution
     panels = panels_of(number, mode)
     solutions = [solver(panel.counts, panel.lambda_z, panel.lambda_b, tol=tol) for panel in panels]
     return PaperFigure(number, features, mode, vectors, panels, solutions)
@@ -246,17 +247,3 @@ def mean_cosines(solution: Solution, vectors: str = "columns") -> tuple[float, f
 def _mean_off_diagonal(cosines: FloatArray, rows: BoolArray, columns: BoolArray) -> float:
     pairs = np.outer(rows, columns) & ~np.eye(len(rows), dtype=bool)
     return float(cosines[pairs].mean()) if pairs.any() else float("nan")
-
-
-def _solver(features: str) -> Callable[..., Solution]:
-    if features == "free":
-        return solve
-    import ufm
-
-    found = getattr(ufm, "nonnegative_solution", None)
-    if found is None:
-        raise ValueError(
-            "features must be 'free' here: this version of ufm has no nonnegative_solution"
-        )
-    solver: Callable[..., Solution] = found
-    return solver

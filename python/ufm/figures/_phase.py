@@ -8,30 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ufm.figures._canvas import FAINT, INK, NORMAL, SMALL, new_figure
+from ufm.figures._phase_map import phase_map, plain_ticks, spans_much
 
 if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Light to dark: what is lost from phase to phase.
-_REGIONS = ("#eef3f8", "#bcd3e6", "#7fa6c9", "#44607f")
-_TEXT = (INK, INK, INK, "white")
-_NAMES = (
-    "all classes distinct",
-    "minority classes merged",
-    "minority predicted\nby the bias alone",
-    "Z = 0",
-)
-# Variable: label, colour, dashes.
-_LINES = {
-    "minority_collapse": (r"minority merges: $\sqrt{n_B}\,/N$", "#b3412e", "-"),
-    "bias_only": (r"minority vanishes: $\lambda_c$", "#d98c21", "-"),
-    "majority_collapse": (r"majority merges: $\sqrt{n_A}\,/N$", "#111111", "-"),
-    "lambda_max": (r"Z vanishes: $\lambda_{max}$", "#f2f2f2", (0, (4, 3))),
+# Thresholds in a dataset, and what the drawing calls them.
+_CURVES = {
+    "minority_collapse": "minority_collapse",
+    "bias_only": "lambda_c",
+    "majority_collapse": "majority_collapse",
+    "lambda_max": "lambda_max",
 }
 _MOST_LINES = 8
-_LOG_FROM = 5.0  # ratio of the ends of an axis from which it is logarithmic
 
 
 def phase_diagram(dataset: xr.Dataset) -> Figure:
@@ -57,126 +48,28 @@ def phase_diagram(dataset: xr.Dataset) -> Figure:
     ValueError
         If the dataset is no phase diagram, or has fewer than two values of ratio or lambda_z.
     """
-    missing = [name for name in ("phase", *_LINES) if name not in dataset]
+    missing = [name for name in ("phase", *_CURVES) if name not in dataset]
     if missing:
         raise ValueError(f"dataset: no phase diagram, it lacks {', '.join(missing)}")
     across, up = dataset["phase"].dims
     if min(dataset.sizes[across], dataset.sizes[up]) < 2:
         raise ValueError("dataset: at least two ratios and two values of lambda_z are needed")
-    figure = new_figure(6.6, 4.6)
-    ax = figure.add_subplot()
     order = dataset.sortby([across, up])
-    ratio, height = order[across].values, order[up].values
-    phase = order["phase"].values
-    _draw_regions(ax, ratio, height, phase)
-    _draw_lines(ax, order, ratio, height)
-    _label_regions(ax, ratio, height, phase)
-    ax.set_xlabel(r"ratio $r = n_A / n_B$", fontsize=NORMAL, color=INK)
     relative = up == "relative_lambda_z"
-    label = r"$\lambda_Z$ in units of $\sqrt{n_B}\,/N$" if relative else r"$\lambda_Z$"
-    ax.set_ylabel(label, fontsize=NORMAL, color=INK)
+    # The thresholds are absolute; a relative axis has another unit at every ratio.
+    unit: Any = (order["lambda_z"] / order[up]).values[:, 0] if relative else 1.0
     k_a, k_b = (int(k) for k in np.broadcast_to(dataset["multiplicity"].values, 2))
     bias = float(dataset["lambda_b"])
-    told = "no bias" if np.isinf(bias) else rf"$\lambda_b = {bias:g}$"
+    told = "no bias" if np.isinf(bias) else f"$\\lambda_b$ = {bias:g}"
     n_b = float(dataset["count"].min())
-    ax.set_title(
-        rf"$k_A = {k_a}$, $k_B = {k_b}$, $n_B = {n_b:g}$, {told}",
-        fontsize=NORMAL,
-        color=INK,
-        loc="left",
+    return phase_map(
+        order[across].values,
+        order[up].values,
+        order["phase"].values.T,
+        {curve: order[name].values / unit for name, curve in _CURVES.items()},
+        title=f"{k_a} classes of $n_A$, {k_b} of $n_B$ = {n_b:g}, {told}",
+        relative=relative,
     )
-    return figure
-
-
-def _draw_regions(ax: Axes, ratio: NDArray[Any], height: NDArray[Any], phase: NDArray[Any]) -> None:
-    from matplotlib.colors import BoundaryNorm, ListedColormap
-
-    ax.pcolormesh(
-        ratio,
-        height,
-        phase.T,
-        cmap=ListedColormap(_REGIONS),
-        norm=BoundaryNorm(np.arange(-0.5, len(_REGIONS)), len(_REGIONS)),
-        shading="nearest",
-        rasterized=True,
-    )
-    for axis, values in (("x", ratio), ("y", height)):
-        if values[-1] / values[0] > _LOG_FROM:
-            getattr(ax, f"set_{axis}scale")("log")
-        getattr(ax, f"set_{axis}lim")(values[0], values[-1])
-    _plain_ticks(ax)
-    ax.tick_params(which="both", labelsize=SMALL, length=2, width=0.6, color=FAINT, labelcolor=INK)
-    ax.spines[:].set(linewidth=0.6, color=FAINT)
-
-
-def _plain_ticks(ax: Axes) -> None:
-    """Decimals instead of powers of ten on logarithmic axes of less than three decades."""
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
-
-    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
-        if axis.get_scale() == "log" and high / low < 1e3:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter(FormatStrFormatter("%g"))
-            axis.set_minor_formatter(NullFormatter())
-
-
-def _draw_lines(ax: Axes, dataset: xr.Dataset, ratio: NDArray[Any], height: NDArray[Any]) -> None:
-    # The thresholds are absolute; a relative axis has another unit at every ratio.
-    unit: Any = 1.0
-    if dataset["phase"].dims[1] == "relative_lambda_z":
-        unit = (dataset["lambda_z"] / dataset["relative_lambda_z"]).values[:, 0]
-    for name, (label, colour, dashes) in _LINES.items():
-        values = dataset[name].values / unit
-        if np.isfinite(values).any():
-            width = 1.4 if name == "lambda_max" else 2.0
-            ax.plot(ratio, values, color=colour, linestyle=dashes, linewidth=width, label=label)
-    ax.set_ylim(height[0], height[-1])
-    legend = ax.figure.legend(
-        loc="outside lower center", ncols=2, frameon=True, fontsize=SMALL, labelcolor=INK
-    )
-    # The dashes of lambda_max are pale, since they run on dark ground.
-    legend.get_frame().set(facecolor="#c9d3de", edgecolor="none")
-
-
-def _label_regions(
-    ax: Axes, ratio: NDArray[Any], height: NDArray[Any], phase: NDArray[Any]
-) -> None:
-    """Name each region in the middle of where it is widest, if there is room."""
-    span = ax.transAxes.inverted().transform(
-        ax.transData.transform(np.column_stack([np.full_like(height, ratio[0]), height]))
-    )[:, 1]
-    across = ax.transAxes.inverted().transform(
-        ax.transData.transform(np.column_stack([ratio, np.full_like(ratio, height[0])]))
-    )[:, 0]
-    for code, (name, colour) in enumerate(zip(_NAMES, _TEXT, strict=True)):
-        inside = phase == code
-        extent = np.array([np.ptp(span[row]) if row.any() else 0.0 for row in inside])
-        # Away from the sides, so that the text stays in the picture.
-        extent[(across < 0.25) | (across > 0.78)] = 0.0
-        if extent.max() < 0.05:
-            continue
-        column = int(np.argmax(np.where(extent > 0.9 * extent.max(), 1 - abs(across - 0.5), 0)))
-        middle = span[inside[column]].min() + extent[column] / 2
-        near = np.flatnonzero(abs(across - across[column]) < 0.13)
-        row = int(np.argmin(abs(span - middle)))
-        fits = extent[column] > 0.1 and inside[near, row].all()
-        if not fits:
-            # A strip too narrow for its name gets it from below, where there is most room: on the
-            # right, away from the name of the large region.
-            column = int(np.flatnonzero(extent > 0).max())
-            middle = span[inside[column]].mean()
-        ax.annotate(
-            name if extent[column] > 0.16 else name.replace("\n", " "),
-            (across[column], middle),
-            xycoords="axes fraction",
-            xytext=(0, 0) if fits else (-30, -52),
-            textcoords="offset points",
-            arrowprops=None if fits else {"arrowstyle": "-", "color": INK, "linewidth": 0.7},
-            ha="center",
-            va="center",
-            fontsize=SMALL,
-            color=colour if fits else INK,
-        )
 
 
 def sweep(dataset: xr.Dataset) -> Figure:
@@ -288,6 +181,6 @@ def _scale(ax: Axes, axis: str, values: NDArray[Any]) -> None:
     if not _is_scale(values):
         ticks = np.arange(values.size)
         getattr(ax, f"set_{axis}ticks")(ticks, [str(value) for value in values])
-    elif values[0] > 0 and values[-1] / values[0] > _LOG_FROM:
+    elif spans_much(values):
         getattr(ax, f"set_{axis}scale")("log")
-        _plain_ticks(ax)
+        plain_ticks(ax)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ufm.figures._canvas import FAINT, INK, NORMAL, SMALL, new_figure, require_matplotlib
 from ufm.figures._heatmap import _root
-from ufm.figures._path import _label_lambdas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +23,7 @@ _REGIONS = {
     2: ("minority at zero", "#d98a4b"),
     3: ("all at zero (Z = 0)", "#8c8c8c"),
 }
+_LOG_FROM = 5.0  # ratio of the ends of an axis from which it is logarithmic
 _CURVES = {
     "minority_collapse": (r"$\sqrt{n_B}/N$, minority merges", "#1b4f8a", "-"),
     "lambda_c": (r"$\lambda_c$, minority at zero", "#7a2d0b", "-"),
@@ -41,15 +41,16 @@ def phase_map(
     *,
     marks: Sequence[tuple[float, float]] = (),
     title: str = "",
+    relative: bool = False,
 ) -> Figure:
     """Draw which classes are merged over the ratio r = n_A / n_B and lambda_z.
 
     Parameters
     ----------
     ratios : array_like of shape (R,)
-        r, rising; evenly spaced on a logarithmic axis.
+        r, rising. The axis is logarithmic where it spans more than a factor of five.
     lambda_z : array_like of shape (L,)
-        Rising; evenly spaced on a logarithmic axis.
+        Rising; the axis as above.
     regions : array_like of int, shape (L, R)
         0 no class collapsed, 1 minority merged, 2 minority at zero, 3 Z = 0, -1 not solved.
     curves : mapping of str to array_like of shape (R,), optional
@@ -61,6 +62,8 @@ def phase_map(
         Points to mark, for example the problems of another figure.
     title : str
         Above the axes.
+    relative : bool
+        Whether `lambda_z` and the curves are multiples of sqrt(n_B) / N.
 
     Returns
     -------
@@ -90,9 +93,12 @@ def phase_map(
         if name not in _CURVES:
             raise ValueError(f"curves must be named {', '.join(_CURVES)}, got {name!r:.80}")
         label, colour, style = _CURVES[name]
-        ax.plot(r, np.asarray(curve), color=colour, linestyle=style, linewidth=1.5, label=label)
-    if marks:
-        at, height = zip(*marks, strict=True)
+        heights = np.asarray(curve, dtype=np.float64)
+        if np.isfinite(heights).any():  # a single class has no threshold
+            ax.plot(r, heights, color=colour, linestyle=style, linewidth=1.5, label=label)
+    inside = [(x, y) for x, y in marks if r[0] <= x <= r[-1] and lambdas[0] <= y <= lambdas[-1]]
+    if inside:
+        at, height = zip(*inside, strict=True)
         ax.plot(
             at,
             height,
@@ -104,22 +110,46 @@ def phase_map(
             markersize=4,
             label="panels of the paper",
         )
-    _finish(ax, r, lambdas, found, title)
+    _finish(ax, found, title)
+    ax.set_xlabel("$r = n_A / n_B$", fontsize=NORMAL, color=INK)
+    label = r"$\lambda_Z$ in units of $\sqrt{n_B}/N$" if relative else r"$\lambda_Z$"
+    ax.set_ylabel(label, fontsize=NORMAL, color=INK)
     return _root(ax.figure)
 
 
-def _fill(ax: Axes, r: ArrayLike, lambdas: ArrayLike, found: ArrayLike) -> None:
+def _fill(ax: Axes, r: NDArray[Any], lambdas: NDArray[Any], found: NDArray[Any]) -> None:
     from matplotlib.colors import BoundaryNorm, ListedColormap
 
     colours = ListedColormap([colour for _, colour in _REGIONS.values()])
     norm = BoundaryNorm(np.arange(-1.5, 4), colours.N)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
     # Drawn as one image in pdf and svg: a million paths would be unreadable.
     ax.pcolormesh(r, lambdas, found, cmap=colours, norm=norm, shading="nearest", rasterized=True)
+    for axis, values in (("x", r), ("y", lambdas)):
+        if spans_much(values):
+            getattr(ax, f"set_{axis}scale")("log")
+        # Thresholds outside of what was solved stay outside of the picture.
+        getattr(ax, f"set_{axis}lim")(values.min(), values.max())
+    plain_ticks(ax)
+    ax.autoscale(False)
 
 
-def _finish(ax: Axes, r: ArrayLike, lambdas: ArrayLike, found: ArrayLike, title: str) -> None:
+def spans_much(values: NDArray[Any]) -> bool:
+    """Whether an axis with these rising values is to be logarithmic."""
+    return bool(values[0] > 0 and values[-1] / values[0] > _LOG_FROM)
+
+
+def plain_ticks(ax: Axes) -> None:
+    """Decimals instead of powers of ten on logarithmic axes of less than three decades."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    for axis, (low, high) in ((ax.xaxis, ax.get_xlim()), (ax.yaxis, ax.get_ylim())):
+        if axis.get_scale() == "log" and high / low < 1e3:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_formatter(NullFormatter())
+
+
+def _finish(ax: Axes, found: NDArray[Any], title: str) -> None:
     from matplotlib.patches import Patch
 
     seen = np.unique(found)
@@ -136,11 +166,6 @@ def _finish(ax: Axes, r: ArrayLike, lambdas: ArrayLike, found: ArrayLike, title:
     for handle in legend.get_lines():
         if handle.get_color() == _CURVES["lambda_max"][1]:
             handle.set_color(FAINT)  # nearly white on the grey region, grey on the page
-    ax.set_xlim(np.min(r), np.max(r))
-    _label_lambdas(ax, float(np.max(r)) / float(np.min(r)))
-    ax.set_ylim(np.min(lambdas), np.max(lambdas))
-    ax.set_xlabel("$r = n_A / n_B$", fontsize=NORMAL, color=INK)
-    ax.set_ylabel(r"$\lambda_Z$", fontsize=NORMAL, color=INK)
     ax.set_title(title, fontsize=NORMAL, color=INK, loc="left")
     ax.tick_params(which="both", labelsize=SMALL, length=2, width=0.6, color=FAINT, labelcolor=INK)
     for spine in ax.spines.values():

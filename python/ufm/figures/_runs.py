@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,9 +53,24 @@ class RunResult:
         return self.run.config.model.features
 
     @property
+    def free(self) -> Solution:
+        """The optimum with features of either sign."""
+        return self.theory if self.features == "linear" else self.other
+
+    @property
+    def nonnegative(self) -> Solution:
+        """The optimum with features after a ReLU."""
+        return self.other if self.features == "linear" else self.theory
+
+    @property
+    def source(self) -> str:
+        """The data set."""
+        return self.run.config.data.source
+
+    @property
     def variant(self) -> str:
-        """What the run's name says besides its features, counts, seed and lambda_z."""
-        return _variant(self.run.config.name)
+        """What the run's name says besides its data, features, counts, seed and lambda_z."""
+        return _variant(self.run.config.name, self.source)
 
     @property
     def counts(self) -> FloatArray:
@@ -74,19 +90,27 @@ class RunResult:
         found: FloatArray = metrics["epoch"] + metrics["polish_iterations"]
         return found
 
-    def history(self) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Relative errors of Z, of the centred b and of b at each measurement."""
+    def history(self) -> dict[str, FloatArray]:
+        """Relative errors at each measurement, by the names of `record`.
+
+        Of Z and of b, raw and centred, in the Frobenius or 2-norm and in the max norm, and of Z
+        against the other theory.
+        """
         final = self.run.final
         errors = [
-            _errors(Z, b, self.theory)
+            {
+                **_errors(Z, b, self.theory),
+                **_max_errors(Z, b, self.theory),
+                "error_z_other_theory": _relative(Z, self.other.Z),
+            }
             for Z, b in zip(final["Z_history"], final["b_history"], strict=True)
         ]
-        names = ("error_z", "error_b_centred", "error_b")
-        first, second, third = (np.array([error[name] for error in errors]) for name in names)
-        return first, second, third
+        return {name: np.array([error[name] for error in errors]) for name in errors[0]}
 
-    def record(self) -> dict[str, Any]:
+    def record(self, vectors: str = "columns") -> dict[str, Any]:
         """The numbers of the run; lengths and differences in logits.
+
+        Cosines are those of `vectors` of Z, "columns" (mean predictions) or "rows".
 
         ``dead_classes`` are those whose mean prediction is shorter than 0.01 while theory's is
         longer, ``dead_from`` the epoch of the measurement from which on each stays so, and
@@ -112,7 +136,8 @@ class RunResult:
             "theory": _KINDS[self.features],
             "theory_gap": theory.relative_gap,
             **_errors(Z, b, theory),
-            "error_z_other_theory": _errors(Z, b, self.other)["error_z"],
+            **_max_errors(Z, b, theory),
+            "error_z_other_theory": _relative(Z, self.other.Z),
             "max_error_z": float(np.abs(Z - theory.Z).max()),
             "max_error_b": float(np.abs(b - theory.b).max()),
             "excess_objective": float(run.metrics["objective"][-1]) - theory.objective,
@@ -129,7 +154,7 @@ class RunResult:
             "test_accuracy": float(accuracy.mean()),
             "test_accuracy_majority": _mean(accuracy[~self.minority]),
             "test_accuracy_minority": _mean(accuracy[self.minority]),
-            **self._cosines(),
+            **self._cosines(vectors),
             "seconds": float(run.state.get("seconds", math.nan)),
         }
 
@@ -145,20 +170,24 @@ class RunResult:
         merged = [bool(_spread(Z, self.counts).collapsed) for Z in history]
         return _stays(np.array(merged), self.epochs)
 
-    def _cosines(self) -> dict[str, float]:
-        """Mean cosines of columns of Z inside and between the largest and the smallest classes."""
+    def _cosines(self, vectors: str) -> dict[str, float]:
+        """Mean cosines inside and between the largest and the smallest classes."""
         found = {}
         for prefix, Z in (("", self.run.final["Z"]), ("predicted_", self.theory.Z)):
-            for name, value in zip(("a", "b", "ab"), cosines(Z, self.counts), strict=True):
+            values = cosines(Z, self.counts, vectors)
+            for name, value in zip(("a", "b", "ab"), values, strict=True):
                 found[f"{prefix}cosine_{name}"] = value
         return found
 
 
-def cosines(Z: FloatArray, counts: FloatArray) -> tuple[float, float, float]:
+def cosines(
+    Z: FloatArray, counts: FloatArray, vectors: str = "columns"
+) -> tuple[float, float, float]:
     """Mean cosines of columns of Z inside the largest, inside the smallest classes and between.
 
-    NaN where a column is too short to have a direction, or there is no pair.
+    Or of rows. NaN where a vector is too short to have a direction, or there is no pair.
     """
+    Z = Z if vectors == "columns" else Z.T
     if np.linalg.norm(Z, axis=0).min() < DEAD:
         return math.nan, math.nan, math.nan
     sizes, clusters = np.unique(-counts, return_inverse=True)
@@ -167,13 +196,17 @@ def cosines(Z: FloatArray, counts: FloatArray) -> tuple[float, float, float]:
     return float(mean[0, 0]), float(mean[-1, -1]), between
 
 
-def read_runs(folder: str | os.PathLike[str]) -> list[RunResult]:
+def read_runs(
+    folder: str | os.PathLike[str], names: Collection[str] | None = None
+) -> list[RunResult]:
     """Read every finished run of a protocol's folder and solve its problem.
 
     Parameters
     ----------
     folder : str or path-like
         Holds folders of runs, as ``ufm train`` leaves them.
+    names : collection of str, optional
+        Only runs of these names.
 
     Returns
     -------
@@ -194,7 +227,8 @@ def read_runs(folder: str | os.PathLike[str]) -> list[RunResult]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"runs: the folder '{folder}' does not exist")
-    runs = [load_run(path.parent) for path in sorted(folder.glob("*/run.json"))]
+    folders = [path.parent for path in sorted(folder.glob("*/run.json"))]
+    runs = [load_run(path) for path in folders if names is None or path.name in names]
     finished = [run for run in runs if run.status == "finished" and run.final]
     if not finished:
         raise ValueError(f"runs: '{folder}' holds no finished run ({len(runs)} unfinished)")
@@ -230,6 +264,20 @@ def _errors(Z: FloatArray, b: FloatArray, theory: Solution) -> dict[str, float]:
     }
 
 
+def _max_errors(Z: FloatArray, b: FloatArray, theory: Solution) -> dict[str, float]:
+    """Largest error of an entry over theory's largest entry; NaN where that is zero."""
+    centred, target = b - b.mean(), theory.b - theory.b.mean()
+    return {
+        "error_z_max_norm": _relative_max(Z, theory.Z),
+        "error_b_max_norm": _relative_max(centred, target),
+    }
+
+
+def _relative_max(value: FloatArray, target: FloatArray) -> float:
+    size = float(np.abs(target).max())
+    return float(np.abs(value - target).max()) / size if size > _ZERO else math.nan
+
+
 def _relative(value: FloatArray, target: FloatArray) -> float:
     size = float(np.linalg.norm(target))
     return float(np.linalg.norm(value - target)) / size if size > _ZERO else math.nan
@@ -258,10 +306,10 @@ def _mean(values: FloatArray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _variant(name: str) -> str:
+def _variant(name: str, source: str = "") -> str:
     """What is left of a run's name, such as remedied of remedied_relu_lambda_z=0.0027."""
     name = re.sub(r"lambda_z=[^_]+", "", name)
-    parts = [part for part in name.split("_") if part and part not in _KINDS]
+    parts = [part for part in name.split("_") if part and part not in (*_KINDS, source)]
     kept = [part for part in parts if not re.match(r"\d+x\d|seed=", part)]
     return "_".join(kept) or "plain"
 

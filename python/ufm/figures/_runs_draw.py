@@ -1,87 +1,182 @@
-"""Drawing of trained networks beside the theory."""
+"""Drawing of trained networks beside the theory: heat maps of Z."""
 
 from __future__ import annotations
 
-from itertools import cycle
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ufm.figures._canvas import FAINT, INK, NORMAL, SMALL, new_figure, short
+from ufm.figures._canvas import INK, SMALL, new_figure, short
 from ufm.figures._heatmap import _colour_bar
 from ufm.figures._paper_draw import _BORDER, _GREYS, _grey_norm
+from ufm.figures._runs_curves import _by
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
     from ufm.figures._runs import RunResult
 
-_COLOURS = ("#1b4f8a", "#c2571a", "#5b8c3a", "#7a4f9a", "#8a7a1b", "#3a8c8c", "#b03060")
-_FEATURES = {"linear": "linear features", "relu": "features after a ReLU"}
+Matrix = NDArray[np.float64]
+# What decides theory's Z: data set (its name only), counts that the loss sees, lambda_z, weights.
+Problem = tuple[str, tuple[float, ...], float, tuple[float, ...]]
+
+_KINDS = {"linear": "linear", "relu": "ReLU"}
+_PAIRED_FROM = 4  # runs from which on figure 4 has two side by side
 
 
 def panels(results: list[RunResult]) -> Figure:
     """Figures 5 to 8: Z of theory and of each variant, a row each, a column for each problem."""
-    rows = _panel_rows(results)
-    problems = list(dict.fromkeys(_problem(found) for found in results))
-    figure = new_figure(1.02 * len(problems) + 1.4, 1.08 * len(rows) + 0.7)
-    axes = figure.subplots(len(rows), len(problems), squeeze=False)
-    norm = _grey_norm([Z for _, row in rows for Z in row.values()])
-    for i, (label, row) in enumerate(rows):
-        for j, problem in enumerate(problems):
-            _panel(axes[i, j], row.get(problem), norm, _borders(results, problem))
-        axes[i, 0].set_ylabel(label, fontsize=SMALL, color=INK)
-    same_counts = len({found.run.config.data.counts for found in results}) == 1
-    for ax, problem in zip(axes[0], problems, strict=True):
-        found = next(found for found in results if _problem(found) == problem)
-        ax.set_title(_column_title(found, same_counts), fontsize=SMALL, color=INK)
+    rows = _rows(results)
     everything = [Z for _, row in rows for Z in row.values()]
-    _colour_bar(figure, axes[0, 0].images[0], list(axes.ravel()), everything)
+    figure, axes, image = _table(results, rows, _grey_norm(everything))
+    _colour_bar(figure, image, axes, everything)
     return figure
 
 
-def _panel_rows(
-    results: list[RunResult],
-) -> list[tuple[str, dict[tuple[str, float], NDArray[np.float64]]]]:
+def standardised(results: list[RunResult]) -> Figure:
+    """Figure 2: as `panels`, with each Z scaled to fill 0 to 1, so that its pattern shows."""
+    rows = [
+        (label, {problem: _scaled(Z) for problem, Z in row.items()})
+        for label, row in _rows(results)
+    ]
+    figure, axes, image = _table(results, rows, None)
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=24, pad=0.02)
+    bar.set_ticks([0, 1], labels=["min", "max"], fontsize=SMALL)
+    bar.set_label("entry of Z, panel by panel", fontsize=SMALL, color=INK)
+    return figure
+
+
+def beside(results: list[RunResult]) -> Figure:
+    """Figure 4: Z of each network beside both predictions, on one scale for each network."""
+    results = sorted(results, key=lambda found: (found.features, found.variant))
+    across = 2 if len(results) >= _PAIRED_FROM else 1
+    down = -(-len(results) // across)
+    figure = new_figure(across * (3 * 1.75 + 0.9) + 0.3, 2.15 * down + 0.2)
+    parts = figure.subfigures(down, across, squeeze=False).ravel()
+    for part, found in zip(parts, results, strict=False):
+        axes = list(part.subplots(1, 3, squeeze=False)[0])
+        shown = [found.run.final["Z"], found.free.Z, found.nonnegative.Z]
+        norm = _grey_norm(shown)
+        for ax, Z in zip(axes, shown, strict=True):
+            _panel(ax, Z, norm, _borders(found))
+        own, other = found.history()["error_z"][-1], found.history()["error_z_other_theory"][-1]
+        free, positive = (own, other) if found.features == "linear" else (other, own)
+        names = {"linear": "free", "relu": "nonnegative"}
+        for ax, text in zip(
+            axes,
+            (
+                f"{found.variant}, {_KINDS[found.features]}\n$\\lambda_Z$ = {_ratio(found)}",
+                f"theory, free\nerror {_percent(free)}",
+                f"theory, nonnegative\nerror {_percent(positive)}",
+            ),
+            strict=True,
+        ):
+            mine = f"theory, {names[found.features]}" in text
+            weight = "bold" if mine else "normal"
+            ax.set_title(text, fontsize=SMALL, color=INK, loc="left", fontweight=weight)
+        label = f"{found.source},\n{found.run.config.data.counts.replace(',', chr(10))}"
+        axes[0].set_ylabel(label, fontsize=SMALL - 1, color=INK)
+        _colour_bar(part, axes[0].images[0], axes, shown)
+    return figure
+
+
+def _percent(value: float) -> str:
+    return "undefined" if np.isnan(value) else f"{100 * value:.3g} %"
+
+
+def _rows(results: list[RunResult]) -> list[tuple[str, dict[Problem, Matrix]]]:
+    """Both theories, each followed by the networks whose features it is about."""
     rows = []
-    for features, group in _by(results, "features").items():
-        theory = {_problem(found): found.theory.Z for found in group}
-        rows.append((f"theory,\n{_short_name(features)}", theory))
-        for variant, runs in _by(group, "variant").items():
+    groups = _by(results, "features")
+    theory: dict[str, Callable[[RunResult], Matrix]] = {
+        "linear": lambda found: found.free.Z,
+        "relu": lambda found: found.nonnegative.Z,
+    }
+    for features, predicted in theory.items():
+        kind = _KINDS[features]
+        rows.append((f"theory,\n{kind}", {_problem(found): predicted(found) for found in results}))
+        for variant, runs in _by(groups.get(features, []), "variant").items():
             networks = {_problem(found): found.run.final["Z"] for found in runs}
-            rows.append((f"{variant},\n{_short_name(features)}", networks))
+            rows.append((f"{variant},\n{kind}", networks))
     return rows
 
 
-def _short_name(features: str) -> str:
-    return "ReLU" if features == "relu" else features
+def _problem(found: RunResult) -> Problem:
+    theory = found.theory
+    counts = tuple(np.asarray(theory.counts, dtype=np.float64).tolist())
+    weights = found.run.config.training.class_weights
+    return found.source, counts, round(theory.lambda_z, 12), weights
 
 
-def _problem(found: RunResult) -> tuple[str, float]:
-    return found.run.config.data.counts, round(found.theory.lambda_z, 12)
+def _scaled(Z: Matrix) -> Matrix:
+    low, high = float(Z.min()), float(Z.max())
+    scaled: Matrix = (Z - low) / (high - low) if high > low else np.full_like(Z, 0.5)
+    return scaled
 
 
-def _borders(results: list[RunResult], problem: tuple[str, float]) -> NDArray[np.float64]:
-    counts = next(found for found in results if _problem(found) == problem).counts
-    borders: NDArray[np.float64] = np.flatnonzero(np.diff(counts)).astype(np.float64) + 0.5
+def _table(
+    results: list[RunResult], rows: Sequence[tuple[str, dict[Problem, Matrix]]], norm: Any
+) -> tuple[Figure, list[Axes], AxesImage]:
+    """A panel for each row and problem; with few problems these are the rows instead."""
+    problems = _problems(results)
+    across, down = len(problems), len(rows)
+    turned = down > 2 * across
+    if turned:
+        across, down = down, across
+    figure = new_figure(1.02 * across + 1.4, 1.08 * down + 0.7)
+    axes = figure.subplots(down, across, squeeze=False)
+    cells = axes.T if turned else axes
+    names = [label for label, _ in rows]
+    titles = [_problem_title(found, list(problems.values())) for found in problems.values()]
+    for ax, text in zip(axes[0], names if turned else titles, strict=True):
+        ax.set_title(text, fontsize=SMALL, color=INK)
+    for ax, text in zip(axes[:, 0], titles if turned else names, strict=True):
+        ax.set_ylabel(text, fontsize=SMALL, color=INK)
+    for i, (_, row) in enumerate(rows):
+        for j, (problem, found) in enumerate(problems.items()):
+            _panel(cells[i, j], row.get(problem), norm, _borders(found))
+    return figure, list(axes.ravel()), cells[0, 0].images[0]
+
+
+def _problems(results: list[RunResult]) -> dict[Problem, RunResult]:
+    """The problems in their order, each with one of its runs."""
+    found: dict[Problem, RunResult] = {}
+    for result in results:
+        found.setdefault(_problem(result), result)
+    return found
+
+
+def _borders(found: RunResult) -> Matrix:
+    borders: Matrix = np.flatnonzero(np.diff(found.counts)).astype(np.float64) + 0.5
     return borders
 
 
-def _column_title(found: RunResult, same_counts: bool) -> str:
-    ratio = found.record()["lambda_z_over_threshold"]
-    value = (
-        f"$\\lambda_Z$={found.theory.lambda_z:.4g}"
-        if same_counts
-        else f"$n_A$={short(found.counts.max())}"
-    )
-    return f"{value}\n{ratio:.2f} $\\lambda^*$"
+def _problem_title(found: RunResult, everything: list[RunResult]) -> str:
+    """What tells this problem from the others, and lambda_z over the threshold."""
+    parts = []
+    if len({other.source for other in everything}) > 1:
+        parts.append(found.source)
+    counts = {other.run.config.data.counts: other.counts for other in everything}
+    largest = {float(values.max()) for values in counts.values()}
+    if len(counts) > 1 and len(largest) == len(counts):
+        parts.append(f"$n_A$={short(found.counts.max())}")
+    elif len(counts) > 1:
+        sizes = dict.fromkeys(found.counts.tolist())
+        parts.append("/".join(short(size) for size in sizes))
+    else:
+        parts.append(f"$\\lambda_Z$={found.theory.lambda_z:.4g}")
+    return "\n".join([*parts, _ratio(found)])
 
 
-def _panel(
-    ax: Axes, Z: NDArray[np.float64] | None, norm: Any, borders: NDArray[np.float64]
-) -> None:
+def _ratio(found: RunResult) -> str:
+    return f"{found.record()['lambda_z_over_threshold']:.3g} $\\lambda^*$"
+
+
+def _panel(ax: Axes, Z: Matrix | None, norm: Any, borders: Matrix) -> None:
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(linewidth=0.6, color=INK)
@@ -92,216 +187,3 @@ def _panel(
     for position in borders:
         ax.axhline(position, color=_BORDER, linewidth=0.6)
         ax.axvline(position, color=_BORDER, linewidth=0.6)
-
-
-def spread(results: list[RunResult]) -> Figure:
-    """Spread of the smallest classes and error of Z against lambda_z over the threshold."""
-    groups = _by(results, "features")
-    colours = dict(zip(_by(results, "variant"), cycle(_COLOURS), strict=False))
-    figure = new_figure(3.0 * len(groups) + 0.4, 4.3)
-    axes = figure.subplots(2, len(groups), squeeze=False, sharex=True, sharey="row")
-    for column, (features, group) in enumerate(groups.items()):
-        top, bottom = axes[:, column]
-        rows = [found.record() for found in group]
-        rows.sort(key=lambda row: float(row["lambda_z_over_threshold"]))
-        for name in _by(group, "variant"):
-            mine = [row for row in rows if row["variant"] == name]
-            x = [row["lambda_z_over_threshold"] for row in mine]
-            style: dict[str, Any] = {"color": colours[name], "marker": "o", "markersize": 3.5}
-            top.plot(x, [row["spread"] for row in mine], label=name, **style)
-            bottom.plot(x, [row["error_z"] for row in mine], label=name, **style)
-        x = [row["lambda_z_over_threshold"] for row in rows]
-        predicted = [row["spread_predicted"] for row in rows]
-        top.plot(x, predicted, color=INK, linestyle=(0, (4, 2)), linewidth=1.2, label="theory")
-        bottom.axhline(0.015, color=FAINT, linewidth=0.8, linestyle=(0, (4, 2)))
-        bottom.set_yscale("log")
-        top.set_title(_FEATURES[features], fontsize=NORMAL, color=INK, loc="left")
-        bottom.set_xlabel("$\\lambda_Z$ / threshold", fontsize=SMALL, color=INK)
-    axes[0, 0].set_ylabel("spread in Z", fontsize=SMALL, color=INK)
-    axes[1, 0].set_ylabel("error of Z (dashed: 1.5 %)", fontsize=SMALL, color=INK)
-    for ax in axes.ravel():
-        _tidy(ax)
-    _legend_below(figure, list(axes[0]), ncols=4)
-    return figure
-
-
-def nc1(results: list[RunResult]) -> Figure:
-    """Figure 1: NC1 against epoch, a panel for each list of counts and kind of features."""
-    grid = _grid(results)
-    figure, axes = _grid_figure(grid)
-    for ax, group in _cells(axes, grid):
-        for found, colour in zip(group, cycle(_COLOURS), strict=False):
-            metrics = found.run.metrics
-            trained = metrics["polish_iterations"] == 0
-            values = metrics["nc1"]
-            ax.plot(metrics["epoch"][trained], values[trained], color=colour, label=found.variant)
-            if not trained.all():
-                end = float(metrics["epoch"][-1]), float(values[-1])
-                ax.plot(*end, color=colour, marker="D", markersize=4, linestyle="none")
-        ax.set_yscale("log")
-    _legend(axes.ravel()[0], low=True)
-    _label_grid(axes, "epoch (diamond: after the end phase)", "NC1")
-    return figure
-
-
-def errors(results: list[RunResult]) -> Figure:
-    """Figure 3: relative errors of Z and of the centred b against epoch."""
-    grid = _grid(results)
-    figure, axes = _grid_figure(grid)
-    for ax, group in _cells(axes, grid):
-        for found, colour in zip(group, cycle(_COLOURS), strict=False):
-            error_z, error_b, _ = found.history()
-            epochs = found.epochs
-            ax.plot(epochs, error_z, color=colour, label=f"{found.variant}: Z", linewidth=1.3)
-            ax.plot(
-                epochs,
-                error_b,
-                color=colour,
-                linewidth=0.6,
-                label=f"{found.variant}: b, centred",
-            )
-        ax.set_yscale("log")
-    _legend_below(figure, list(axes.ravel()), ncols=3)
-    _label_grid(axes, "epoch, then iterations of the end phase", "relative error")
-    return figure
-
-
-def cosines(results: list[RunResult]) -> Figure:
-    """Figure 9: mean cosines against n_A with both theories."""
-    groups = _by(results, "features")
-    figure = new_figure(4.4 * len(groups) + 0.4, 3.9)
-    axes = figure.subplots(1, len(groups), squeeze=False, sharey=True)[0]
-    names = {"cosine_a": "inside A", "cosine_b": "inside B", "cosine_ab": "between"}
-    for ax, (features, group) in zip(axes, groups.items(), strict=True):
-        group = sorted(group, key=lambda found: float(found.counts.max()))
-        rows = [found.record() for found in group]
-        others = [_other_cosines(found) for found in group]
-        x = [found.counts.max() for found in group]
-        for i, ((key, label), colour) in enumerate(zip(names.items(), _COLOURS, strict=False)):
-            ax.plot(x, [row[key] for row in rows], "o", color=colour, markersize=4.5, label=label)
-            ax.plot(x, [row[f"predicted_{key}"] for row in rows], color=colour, linewidth=1.2)
-            ax.plot(x, [other[i] for other in others], color=colour, linewidth=0.9, linestyle=":")
-        limit = -1 / (len(group[0].counts) - 1)
-        ax.axhline(limit, color=FAINT, linewidth=0.8, linestyle=(0, (4, 2)))
-        ax.set_title(_FEATURES[features], fontsize=NORMAL, color=INK, loc="left")
-        ax.set_xlabel("$n_A$", fontsize=SMALL, color=INK)
-        _tidy(ax)
-    low, high = axes[0].get_ylim()
-    axes[0].set_ylim(low, high + 0.35 * (high - low))
-    axes[0].set_ylabel("mean cosine of columns of Z", fontsize=SMALL, color=INK)
-    _legend(axes[-1], ncols=3)
-    figure.supxlabel(
-        "points: networks; lines: theory of these features, dotted: of the others",
-        fontsize=SMALL,
-        color=INK,
-    )
-    return figure
-
-
-def _other_cosines(found: RunResult) -> tuple[float, float, float]:
-    from ufm.figures._runs import cosines as mean_cosines
-
-    return mean_cosines(found.other.Z, found.counts)
-
-
-def accuracy(results: list[RunResult]) -> Figure:
-    """Accuracy on test images of the largest and the smallest classes, a point for each run."""
-    groups = _by(results, "variant")
-    figure = new_figure(1.25 * len(groups) + 1.6, 3.6)
-    ax = figure.add_subplot()
-    for i, group in enumerate(groups.values()):
-        rows = [found.record() for found in group]
-        for shift, key, colour in (
-            (-0.16, "test_accuracy_majority", _COLOURS[0]),
-            (0.16, "test_accuracy_minority", _COLOURS[1]),
-        ):
-            values = np.array([row[key] for row in rows])
-            label = f"{'larger' if shift < 0 else 'smallest'} classes" if i == 0 else None
-            ax.bar(i + shift, values.mean(), 0.3, color=colour, alpha=0.35, label=label)
-            ax.plot(np.full(len(values), i + shift), values, "o", color=colour, markersize=3)
-    ax.set_xticks(range(len(groups)), [name.replace("-", "\n") for name in groups])
-    ax.set_ylabel("accuracy on test images", fontsize=SMALL, color=INK)
-    ax.set_ylim(0, max(ax.get_ylim()[1] * 1.15, 0.05))
-    ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 1])
-    _tidy(ax)
-    _legend(ax, ncols=2)
-    return figure
-
-
-def _by(results: list[RunResult], name: str) -> dict[str, list[RunResult]]:
-    groups: dict[str, list[RunResult]] = {}
-    for found in results:
-        groups.setdefault(str(getattr(found, name)), []).append(found)
-    return dict(sorted(groups.items()))
-
-
-def _grid(results: list[RunResult]) -> dict[str, dict[str, list[RunResult]]]:
-    """Runs by counts, then by features."""
-    groups: dict[str, list[RunResult]] = {}
-    for found in results:
-        groups.setdefault(found.run.config.data.counts, []).append(found)
-    return {counts: _by(group, "features") for counts, group in groups.items()}
-
-
-def _grid_figure(grid: dict[str, dict[str, list[RunResult]]]) -> tuple[Figure, NDArray[Any]]:
-    columns = max(len(row) for row in grid.values())
-    figure = new_figure(2.7 * columns + 0.4, 1.9 * len(grid) + 0.3)
-    axes = figure.subplots(len(grid), columns, squeeze=False, sharex=True, sharey=True)
-    return figure, axes
-
-
-def _cells(
-    axes: NDArray[Any], grid: dict[str, dict[str, list[RunResult]]]
-) -> list[tuple[Axes, list[RunResult]]]:
-    cells = []
-    for row, (counts, groups) in zip(axes, grid.items(), strict=True):
-        for ax, (features, group) in zip(row, groups.items(), strict=False):
-            title = f"{_FEATURES[features]}, {counts}"
-            ax.set_title(title, fontsize=SMALL, color=INK, loc="left")
-            cells.append((ax, sorted(group, key=lambda found: found.variant)))
-    return cells
-
-
-def _label_grid(axes: NDArray[Any], x: str, y: str) -> None:
-    for ax in axes[-1]:
-        ax.set_xlabel(x, fontsize=SMALL, color=INK)
-    for ax in axes[:, 0]:
-        ax.set_ylabel(y, fontsize=SMALL, color=INK)
-    for ax in axes.ravel():
-        _tidy(ax)
-
-
-def _tidy(ax: Axes) -> None:
-    ax.grid(axis="y", linewidth=0.4, color="#dddddd")
-    ax.set_axisbelow(True)
-    ax.minorticks_off()
-    ax.tick_params(which="both", labelsize=SMALL, length=2, width=0.6, color=FAINT, labelcolor=INK)
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set(linewidth=0.6, color=FAINT)
-
-
-def _legend_below(figure: Figure, axes: list[Axes], ncols: int) -> None:
-    """One legend for all panels, each name once."""
-    handles: dict[str, Any] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(
-        list(handles.values()),
-        list(handles),
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        loc="outside lower center",
-        ncols=ncols,
-    )
-
-
-def _legend(ax: Axes, ncols: int = 1, low: bool = False) -> None:
-    ax.legend(
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        loc="lower left" if low else "upper right",
-        ncols=ncols,
-    )

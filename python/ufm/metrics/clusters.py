@@ -208,7 +208,7 @@ def cluster_spread(
         If an argument is not allowed.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     weights = np.ones_like(counts) if weights is None else weights
     if lambda_z is not None:
         lambda_z = check_positive("lambda_z", lambda_z)

@@ -50,6 +50,8 @@ class Pool:
         if executor is None or isinstance(executor, Executor):
             self.executor = executor
         elif hasattr(executor, "get_executor"):
+            if getattr(executor, "status", None) in ("closing", "closed"):
+                raise ValueError(f"executor must take work, but this client is closed: {executor}")
             self._client = executor
             self.executor = executor.get_executor()
         elif callable(executor):
@@ -186,6 +188,14 @@ class _Run:
                 self.waiting.popleft()
                 self._replace(error, [index])
                 return
+            except RuntimeError as error:
+                # All executors say so in these words, and have no error of its own for it.
+                if "after shutdown" not in str(error):
+                    raise
+                raise ValueError(
+                    f"executor must take work, but it was shut down before the sweep was done: "
+                    f"{executor!r:.80}"
+                ) from error
             self.pending[future] = index
             self.waiting.popleft()
 

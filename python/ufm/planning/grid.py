@@ -250,7 +250,7 @@ def make_grid(
     weight_vectors = None
     if class_weights is not None:
         weight_vectors = _weights(class_weights, count_vectors)
-    ratios = None if ratio is None else _axis("ratio", ratio, check_positive)
+    ratios = None if ratio is None else _axis("ratio", ratio, _check_largest_over_smallest)
     grid = Grid(
         counts=count_vectors,
         class_weights=weight_vectors,
@@ -333,15 +333,23 @@ def _weights(value: Any, counts: Vectors) -> Vectors:
             "class_weights need counts with one number of classes, got vectors of "
             f"{', '.join(str(size) for size in sorted(sizes))} classes"
         )
-    size = sizes.pop()
 
     def check(item: Any) -> FloatArray:
-        weights = check_class_weights(item, size)
-        if weights is None:
-            raise TypeError("class_weights must be a vector, got None")
-        return weights
+        weights = None
+        for vector in counts.vectors:
+            weights = check_class_weights(item, vector)
+        return np.ones_like(counts.vectors[0]) if weights is None else weights
 
     return _vectors("class_weights", value, check)
+
+
+def _check_largest_over_smallest(name: str, value: Any) -> float:
+    number = check_positive(name, value)
+    if number < 1:
+        raise ValueError(
+            f"{name} is the largest count over the smallest and must be at least 1, got {number:g}"
+        )
+    return number
 
 
 def _check_ratio(grid: Grid, ratios: Axis) -> None:
@@ -356,5 +364,7 @@ def _check_ratio(grid: Grid, ratios: Axis) -> None:
                 scaled = with_ratio(vector, float(ratio))
             try:
                 check_counts(scaled)
+                for weights in () if grid.class_weights is None else grid.class_weights.vectors:
+                    check_class_weights(weights, scaled)
             except ValueError as error:
                 raise ValueError(f"ratio {ratio:g} is out of range: {error}") from None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm._html import Shown
 from ufm.planning.progress import Progress, Report
 from ufm.problem import (
     FloatArray,
@@ -64,7 +65,7 @@ class RankEvent:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Path:
+class Path(Shown):
     """Solutions of one problem along lambda_z, by :func:`path`.
 
     Attributes
@@ -192,7 +193,7 @@ def path(
     [0.00333, 0.00398, 0.00745]
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
     accuracy = check_positive("accuracy", accuracy)

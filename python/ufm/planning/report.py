@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -256,18 +255,3 @@ def check_report_path(path: str | os.PathLike[str]) -> Path:
     if not target.parent.is_dir():
         raise ValueError(f"html: the folder '{target.parent}' does not exist")
     return target
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` under a temporary name beside `path`, then rename."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # mkstemp makes files private
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -10,10 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 import warnings
-import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from ufm._files import replacing, write_text
 from ufm.planning.chunk import Arrays
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ class Store:
                 raise ValueError(str(refused)) from None
         else:
             text = json.dumps({"identity": self._identity, "chunk_size": chunk_size}, indent=1)
-            self._write(manifest, lambda file: file.write(text.encode()))
+            write_text(manifest, text)
         self._ranges = ranges(size, chunk_size)
         return self._ranges
 
@@ -143,9 +141,10 @@ class Store:
                 raise ValueError("an array has a wrong length")
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged archive can raise nearly anything
+            reason = str(error) or type(error).__name__
             warnings.warn(
-                f"store: '{path}' is damaged ({error}); its problems are solved again",
+                f"store: '{path}' is damaged ({reason:.200}); its problems are solved again",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -155,24 +154,13 @@ class Store:
     def write_chunk(self, index: int, arrays: Arrays) -> None:
         """Keep a finished chunk."""
         content: Any = {"range": np.array(self._ranges[index]), **arrays}
-        self._write(self._chunk_path(index), lambda file: np.savez(file, **content))
+        with replacing(self._chunk_path(index)) as file:
+            np.savez(file, **content)
 
     # ------------------------------------------------------------------ private
 
     def _chunk_path(self, index: int) -> Path:
         return self.partial / f"chunk-{index:06d}.npz"
-
-    def _write(self, path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-        handle, name = tempfile.mkstemp(prefix=".writing-", dir=self.partial)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
 
     def _refuse_other(self, found: Any, where: Path) -> None:
         if not isinstance(found, dict):

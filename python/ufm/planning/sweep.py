@@ -61,10 +61,11 @@ def sweep(
         Instead of ``lambda_z``: its multiples of sqrt(min n) / N, where the smallest classes
         merge.
     ratio : float or array_like, optional
-        Brings the counts to this ratio of largest to smallest. The smallest stay as they are and
-        logarithms of counts keep their proportions, so that two clusters have n_A = ratio * n_B.
+        Brings the counts to this ratio of largest to smallest, at least 1. The smallest stay as
+        they are and logarithms of counts keep their proportions, so that two clusters have
+        n_A = ratio * n_B.
     class_weights : array_like of shape (K,), or list or dict of them, optional
-        Loss weight per class.
+        Loss weight per class; None in a list or dict stands for weights of 1.
     executor : optional
         Where to solve: by default the threads of this process. An int for that many worker
         processes, any `concurrent.futures.Executor`, a `dask.distributed.Client`, or a function

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm._memory import free_memory
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_class_weights, check_counts
@@ -46,13 +47,13 @@ class Grouping:
 def group(counts: ArrayLike, class_weights: ArrayLike | None = None) -> Grouping:
     """Check counts and weights and group the classes that are alike."""
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     grouped = _core.group(counts, np.empty(0) if weights is None else weights)
     return Grouping(*grouped, num_samples=float(counts.sum()))
 
 
-@dataclass(frozen=True, eq=False)
-class ClusterMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClusterMatrix(Shown):
     """A matrix over classes (K, K) told by C x C numbers, for C clusters.
 
     Attributes

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ufm._html import Shown
 from ufm.problem import FloatArray, check_positive
 from ufm.solution import Solution
 from ufm.theory._cluster_matrix import ClusterMatrix, plain
@@ -17,8 +18,8 @@ from ufm.theory.cosines import Cosines, check_solution
 _ROUNDING = 1e-13
 
 
-@dataclass(frozen=True, eq=False)
-class GramMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class GramMatrix(Shown):
     """Inner products of one vector per class, cluster by cluster.
 
     Attributes
@@ -62,8 +63,8 @@ class GramMatrix:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Geometry:
+@dataclass(frozen=True, eq=False, repr=False)
+class Geometry(Shown):
     """What a network at the optimum looks like, up to a rotation of the feature space.
 
     Attributes

@@ -125,7 +125,7 @@ def layer_peeled(
     energies = (check_positive("energy_w", energy_w), check_positive("energy_h", energy_h))
     averaged = check_choice("constraint", constraint, CONSTRAINTS) == "averaged"
     lambda_b = check_lambda_b(lambda_b)
-    loss, weights = check_loss(loss, class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts)
     tol = check_positive("tol", tol)
     method = check_choice("method", method, METHODS)
     check_continuum(method, loss)

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
+from ufm._memory import explained_memory, several_arrays
 from ufm.problem import (
     FloatArray,
     check_class_weights,
@@ -110,7 +111,7 @@ def nonnegative_solution(
     ('CONVERGED', 5, True)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)
@@ -123,7 +124,9 @@ def nonnegative_solution(
     if counts.size == 1 or lambda_b == math.inf:
         found = _closed_form(counts.size, count, weight, size, lambda_z, tol)
     else:
-        found = _by_newton(count, weight, size, lambda_z, lambda_b, tol, limit, seconds)
+        what = f"{count.size} different counts with nonnegative features"
+        with explained_memory(f"solving {what} {several_arrays(count.size, count.size)}"):
+            found = _by_newton(count, weight, size, lambda_z, lambda_b, tol, limit, seconds)
     return NonnegativeSolution(
         counts=counts,
         lambda_z=lambda_z,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm.problem import FloatArray, check_class_weights, check_counts, check_lambda_b
 from ufm.solution import Status
 from ufm.theory._nonnegative_atoms import AtomProblem
@@ -46,8 +47,8 @@ class NonnegativeThreshold:
     vanishes: bool
 
 
-@dataclass(frozen=True)
-class NonnegativeThresholds:
+@dataclass(frozen=True, repr=False)
+class NonnegativeThresholds(Shown):
     """Collapse thresholds in lambda_z of a problem with nonnegative features.
 
     Attributes
@@ -138,7 +139,7 @@ def nonnegative_thresholds(
     every other cluster where it is at that lambda_z.
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     core_weights = np.empty(0) if weights is None else weights
     _, count, weight, size = _core.group(counts, core_weights)

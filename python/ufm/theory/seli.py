@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ufm._memory import free_memory
+from ufm._html import Shown
+from ufm._memory import explained_memory, require_memory, several_arrays
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_choice, check_lambda_b, check_positive
 from ufm.solution import Solution
@@ -19,8 +20,8 @@ from ufm.theory.cosines import Cosines, Side, check_solution
 from ufm.theory.geometry import GramMatrix, roots
 
 
-@dataclass(frozen=True, eq=False)
-class SeliLimit:
+@dataclass(frozen=True, eq=False, repr=False)
+class SeliLimit(Shown):
     """Geometry that the solution tends to as lambda_z -> 0, and how it gets there.
 
     Attributes
@@ -285,11 +286,11 @@ def seli(
     if grouped.cluster_of.size < 2:
         raise ValueError("counts must name at least two classes for a limit, got one")
     size, k, n = grouped.cluster_of.size, grouped.multiplicity, grouped.count
-    if 8 * k.size**2 * 6 > free_memory():
-        raise MemoryError(f"seli needs {k.size} x {k.size} entries, more than is free")
-    reduced = _reduced_direction(k, n, free)
-    U, _, Vt = np.linalg.svd(reduced)
-    polar = U[:, :-1] @ Vt[:-1] / np.sqrt(np.outer(k, k))
+    require_memory("seli", 6 * k.size, k.size)
+    with explained_memory(f"seli {several_arrays(k.size, k.size)}"):
+        reduced = _reduced_direction(k, n, free)
+        U, _, Vt = np.linalg.svd(reduced)
+        polar = U[:, :-1] @ Vt[:-1] / np.sqrt(np.outer(k, k))
     polar[np.diag_indices_from(polar)] -= 1 / k
     share = n / grouped.num_samples if free else np.full(k.size, 1 / size)
     direction = np.broadcast_to(-share[:, None], (k.size, k.size))

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm._linalg import ensure_lapack
 from ufm._loss import PLAIN, Loss, check_loss
+from ufm._memory import explained_memory, several_arrays
 from ufm.problem import FloatArray, check_counts, check_lambda_b
 from ufm.theory._cluster_matrix import group
 from ufm.theory._decoupled import Decoupled
@@ -33,8 +35,8 @@ class ClusterThreshold:
     offset: float = 0.0
 
 
-@dataclass(frozen=True)
-class Thresholds:
+@dataclass(frozen=True, repr=False)
+class Thresholds(Shown):
     """Thresholds of a problem in lambda_z.
 
     Attributes
@@ -99,7 +101,9 @@ def _lambda_max(
     if num_clusters >= _core.lapack_crossover:
         ensure_lapack()
     core_weights = np.empty(0) if weights is None else weights
-    zero = _core.zero_solution(counts, core_weights, lambda_b, **loss.core_arguments())
+    what = f"lambda_max of {num_clusters} kinds of classes"
+    with explained_memory(f"{what} {several_arrays(num_clusters, num_clusters)}"):
+        zero = _core.zero_solution(counts, core_weights, lambda_b, **loss.core_arguments())
     return float(zero[1])
 
 
@@ -140,7 +144,7 @@ def thresholds(
         If an argument is not allowed.
     """
     counts = check_counts(counts)
-    loss, weights = check_loss(loss, class_weights, counts.size)
+    loss, weights = check_loss(loss, class_weights, counts)
     lambda_b = check_lambda_b(lambda_b)
     ones = np.ones_like(counts)
     scales = loss.scales if loss.has_scales and loss.scales is not None else ones

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ufm.torch.metrics import CollapseMetrics, FeatureStatistics, NearestMeanAgreement
     from ufm.torch.networks import Classifier, build_network
     from ufm.torch.protocol import Protocol, load_protocol, protocol_names
+    from ufm.torch.rehearsal import Rehearsal, rehearse
     from ufm.torch.run_folder import Run, load_run
     from ufm.torch.several import train_many
     from ufm.torch.solver import solve
@@ -46,6 +47,7 @@ _HOMES = {
     "NearestMeanAgreement": "ufm.torch.metrics",
     "PenaltyRamp": "ufm.torch.losses",
     "Preparation": "ufm.torch.data",
+    "Rehearsal": "ufm.torch.rehearsal",
     "Protocol": "ufm.torch.protocol",
     "Run": "ufm.torch.run_folder",
     "RunConfig": "ufm.torch.config",
@@ -59,6 +61,7 @@ _HOMES = {
     "load_protocol": "ufm.torch.protocol",
     "load_run": "ufm.torch.run_folder",
     "prepare": "ufm.torch.data",
+    "rehearse": "ufm.torch.rehearsal",
     "protocol_names": "ufm.torch.protocol",
     "solve": "ufm.torch.solver",
     "train": "ufm.torch.training",
@@ -78,6 +81,7 @@ __all__ = [
     "PenaltyRamp",
     "Preparation",
     "Protocol",
+    "Rehearsal",
     "Run",
     "RunConfig",
     "build_network",
@@ -91,6 +95,7 @@ __all__ = [
     "load_run",
     "prepare",
     "protocol_names",
+    "rehearse",
     "solve",
     "train",
     "train_many",

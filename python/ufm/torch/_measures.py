@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional
 
+from ufm.metrics import (
+    ClassStatistics,
+    MetricWarning,
+    class_statistics,
+    nc1,
+)
 from ufm.torch.losses import FeaturePenalty
 from ufm.torch.networks import Classifier
 
 _CHUNK = 1000
-_RCOND = 1e-10
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class Measured:
     cross_entropy, objective : float
         Weighted cross-entropy, and that plus the full penalties.
     nc1 : float
-        tr(Sigma_W pinv(Sigma_B)) / K, weighted by counts.
+        tr(Sigma_W pinv(Sigma_B)) / K, weighted by counts; infinite where all class means coincide.
     accuracy : float
         Share of training images classified rightly.
     """
@@ -62,9 +68,7 @@ def measure(
     features = all_features(model, inputs)
     weight = model.fc.weight.double()
     bias = model.fc.bias.double()
-    num_classes, width = weight.shape
-    sizes = torch.bincount(labels, minlength=num_classes).double()
-    sums = torch.zeros((num_classes, width), dtype=torch.float64, device=inputs.device)
+    num_classes = len(bias)
     cross_entropy = torch.zeros(num_classes, dtype=torch.float64, device=inputs.device)
     squares = torch.zeros_like(cross_entropy)
     correct = torch.zeros((), dtype=torch.int64, device=inputs.device)
@@ -72,12 +76,11 @@ def measure(
         part, target = features[start : start + _CHUNK].double(), labels[start : start + _CHUNK]
         logits = part @ weight.T + bias
         losses = functional.cross_entropy(logits, target, reduction="none")
-        sums.index_add_(0, target, part)
         cross_entropy.index_add_(0, target, losses)
         squares.index_add_(0, target, part.square().sum(1))
         correct += (logits.argmax(1) == target).sum()
-    means = sums / sizes[:, None]
-    total = float((repeats * sizes).sum())
+    statistics, collapse = _collapse(features, labels, num_classes)
+    total = float((repeats * statistics.counts).sum())
     weighted = repeats if class_weights is None else repeats * class_weights
     loss = float((weighted * cross_entropy).sum()) / total
     objective = (
@@ -86,40 +89,38 @@ def measure(
         + 0.5 * penalty.lambda_h * float((repeats * squares).sum())
         + 0.5 * penalty.lambda_b * float(bias.square().sum())
     )
-    within, nc1 = _within(features, labels, means, sizes)
     return Measured(
-        Z=(weight @ means.T).cpu().numpy(),
+        Z=(weight @ statistics.means.T).cpu().numpy(),
         W=weight.cpu().numpy(),
         b=bias.cpu().numpy().copy(),
-        means=means.cpu().numpy(),
-        within=within.cpu().numpy(),
+        means=statistics.means.cpu().numpy(),
+        within=statistics.variances.cpu().numpy(),
         cross_entropy=loss,
         objective=objective,
-        nc1=nc1,
+        nc1=collapse,
         accuracy=int(correct) / len(labels),
     )
 
 
-def _within(
-    features: torch.Tensor, labels: torch.Tensor, means: torch.Tensor, sizes: torch.Tensor
-) -> tuple[torch.Tensor, float]:
-    """Within-class variance of each class, and NC1; without any d x d matrix."""
+def _collapse(
+    features: torch.Tensor, labels: torch.Tensor, num_classes: int
+) -> tuple[ClassStatistics, float]:
+    """Class means and within-class variances, and NC1 without any d x d matrix."""
     if not torch.isfinite(features).all():
-        return torch.full_like(sizes, torch.nan), float("nan")
-    shares = sizes / sizes.sum()
-    centred = means - shares @ means
-    _, scales, directions = torch.linalg.svd(shares.sqrt()[:, None] * centred, full_matrices=False)
-    # Sigma_B = directions^T diag(scales^2) directions.
-    kept = scales.square() > _RCOND * scales[0].square()
-    basis = directions[kept] / scales[kept][:, None]
-    within = torch.zeros_like(sizes)
-    ratio = torch.zeros((), dtype=torch.float64, device=features.device)
-    for start in range(0, len(labels), _CHUNK):
-        target = labels[start : start + _CHUNK]
-        deviation = features[start : start + _CHUNK].double() - means[target]
-        within.index_add_(0, target, deviation.square().sum(1))
-        ratio += (deviation @ basis.T).square().sum()
-    return within / sizes, float(ratio) / float(sizes.sum()) / len(sizes)
+        unknown = torch.full_like(features[:num_classes, 0], torch.nan, dtype=torch.float64)
+        sizes = torch.bincount(labels, minlength=num_classes).double()
+        means = unknown[:, None].expand(-1, features.shape[1])
+        return ClassStatistics(sizes, means, unknown, None), float("nan")
+    found = class_statistics(features, labels, num_classes, covariance=False)
+    # pinv(Sigma_B) sees the span of the centred class means only, of dimension below K.
+    basis = torch.linalg.qr((found.means - found.mean).T).Q
+    inside = torch.cat([part.double() @ basis for part in torch.split(features, _CHUNK)])
+    projected = class_statistics(inside, labels, num_classes)
+    with warnings.catch_warnings():
+        # A run's rows have no room for remarks on the rank; NC1 is infinite where it is zero.
+        warnings.simplefilter("ignore", MetricWarning)
+        value = nc1(projected.means, projected.covariance, projected.counts)
+    return found, float(value)
 
 
 @torch.no_grad()

@@ -80,7 +80,8 @@ class Stepper:
         self._config = config
         self._class_weights = class_weights
         self._world = world
-        self._channels_last = data.train_inputs.ndim == 4 and world.device.type == "cuda"
+        images = data.train_inputs.ndim == 4
+        self._channels_last = images and config.channels_last(world.device)
         self.optimizer = make_optimizer(model, config)
         both: nn.Module = _FeaturesAndLogits(model)
         if world.size > 1:

@@ -16,22 +16,27 @@ from ufm.torch.data.prepare import Tensors
 _Ready = tuple[NDArray[np.int64], Tensors]
 
 
-def run_data(given: DataConfig, device: torch.device, images: Images | None = None) -> _Ready:
+def run_data(
+    given: DataConfig,
+    device: torch.device,
+    images: Images | None = None,
+    *,
+    channels_last: bool = False,
+) -> _Ready:
     """Counts (K,) and tensors of a run's images; those of the last run are kept for the next."""
     if images is not None:
-        return _chosen(given, device, images)
-    return _loaded(given, device)
+        return _chosen(given, device, images, channels_last)
+    return _loaded(given, device, channels_last)
 
 
 @lru_cache(maxsize=1)
-def _loaded(given: DataConfig, device: torch.device) -> _Ready:
-    return _chosen(given, device, load_images(given.source, given.path or None))
+def _loaded(given: DataConfig, device: torch.device, channels_last: bool) -> _Ready:
+    return _chosen(given, device, load_images(given.source, given.path or None), channels_last)
 
 
-def _chosen(given: DataConfig, device: torch.device, images: Images) -> _Ready:
+def _chosen(given: DataConfig, device: torch.device, images: Images, channels_last: bool) -> _Ready:
     subset = imbalanced_subset(images, np.asarray(load_counts(given.counts)), given.seed)
     preparation = Preparation(given.resize or None, given.pool, given.whiten or None)
-    gpu = device.type == "cuda"
     return subset.counts, prepare(
-        subset, preparation, name=given.source, device=device, channels_last=gpu
+        subset, preparation, name=given.source, device=device, channels_last=channels_last
     )

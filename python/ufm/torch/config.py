@@ -14,6 +14,7 @@ from ufm.problem import check_choice
 SCHEDULES = ("cosine", "steps", "constant")
 OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
+MEMORY_FORMATS = ("auto", "contiguous", "channels_last")
 MODES = ("corrected", "as_published")
 TEST_TIMES = ("measured", "last", "never")
 
@@ -143,6 +144,9 @@ class TrainingConfig:
         Factors on each class's cross-entropy; empty for none.
     precision : str
         ``"float32"``, or ``"bfloat16"`` for automatic mixed precision of the backbone.
+    memory_format : str
+        Of images inside the network: ``"contiguous"``, ``"channels_last"``, or ``"auto"``, which is
+        the latter on a GPU.
     measure_every : int
         Epochs between measurements; 0 for about 30 in a run.
     test : str
@@ -166,14 +170,22 @@ class TrainingConfig:
     oversample: tuple[float, ...] = ()
     class_weights: tuple[float, ...] = ()
     precision: str = "float32"
+    memory_format: str = "auto"
     measure_every: int = 0
     test: str = "measured"
+
+    def channels_last(self, device: Any) -> bool:
+        """Whether images are channels-last on `device`, a ``torch.device``."""
+        return self.memory_format == "channels_last" or (
+            self.memory_format == "auto" and device.type == "cuda"
+        )
 
     def __post_init__(self) -> None:
         """Refuse words and numbers that mean nothing."""
         check_choice("training.optimizer", self.optimizer, OPTIMIZERS)
         check_choice("training.schedule", self.schedule, SCHEDULES)
         check_choice("training.precision", self.precision, PRECISIONS)
+        check_choice("training.memory_format", self.memory_format, MEMORY_FORMATS)
         check_choice("training.test", self.test, TEST_TIMES)
         if self.epochs < 1:
             raise ValueError(f"training.epochs must be positive, got {self.epochs}")

@@ -8,10 +8,11 @@ A protocol is a run's tables (``data``, ``model``, ``penalty``, ``training``; ke
 - ``[variants.NAME]``: tables that replace keys; each combination is run in each variant.
   ``[variants.NAME.when]`` limits a variant to combinations with the values given there.
 - ``seeds``: every combination once for each seed of network, batches and choice of images.
-- ``[as_published]``: what the published code does otherwise; of the variants only ``plain`` is run.
+- ``[as_published]``: what the published code does otherwise. Its tables replace keys, its ``grid``
+  lists of the grid, and its ``variants`` lists those that are run; without it, only ``plain`` is.
 
 ``runs_of = "NAME"`` makes another picture of another protocol's runs, ``only = [...]`` of those
-whose names are listed.
+whose names are listed (``only`` in ``[as_published]`` where those are named otherwise).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _KEYS = {
     "variants",
     "as_published",
 }
+_PUBLISHED_KEYS = {*_TABLES, "grid", "variants", "only"}
 
 
 @dataclass(frozen=True)
@@ -84,19 +86,15 @@ class Protocol:
         check_choice("mode", mode, MODES)
         base = {key: self.record.get(key, {}) for key in _TABLES}
         base["seed"] = self.record.get("seed", 0)
-        if mode == "as_published":
-            if "as_published" not in self.record:
-                raise ValueError(f"protocol {self.name} has no mode as_published")
-            base = merged(base, self.record["as_published"])
+        published = self._published() if mode == "as_published" else {}
+        quirks = {key: table for key, table in published.items() if key in _TABLES}
         found = []
-        for labels, changes in self._combinations(mode):
-            record = merged(base, changes)
+        for labels, changes in self._combinations(published if mode == "as_published" else None):
             # A variant must not undo what a quirk sets.
-            if mode == "as_published":
-                record = merged(record, self.record["as_published"])
+            record = merged(merged(base, changes), quirks)
             name = "_".join(labels) or self.name
             found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
-        chosen = self.record.get("only", [])
+        chosen = published.get("only", self.record.get("only", []))
         if chosen:
             known = {config.name: config for config in found}
             missing = [name for name in chosen if name not in known]
@@ -108,16 +106,41 @@ class Protocol:
             raise ValueError(f"protocol {self.name} holds the same run twice")
         return found
 
-    def _combinations(self, mode: str) -> Iterator[tuple[list[str], dict[str, Any]]]:
+    def _published(self) -> dict[str, Any]:
+        """The table of the published code's quirks."""
+        if "as_published" not in self.record:
+            raise ValueError(f"protocol {self.name} has no mode as_published")
+        found: dict[str, Any] = self.record["as_published"]
+        unknown = set(found) - _PUBLISHED_KEYS
+        if unknown:
+            raise ValueError(
+                f"as_published: unknown key '{min(unknown)}'; allowed: "
+                + ", ".join(sorted(_PUBLISHED_KEYS))
+            )
+        return found
+
+    def _variants(self, published: dict[str, Any] | None) -> dict[str, Any]:
+        """The variants that are run, by the label that they give a run's name."""
+        variants: dict[str, Any] = self.record.get("variants", {"": {}})
+        if published is None:
+            return variants
+        if "variants" not in published:
+            # The remedies are not the published code's.
+            return {"": variants.get("plain", {})}
+        unknown = [name for name in published["variants"] if name not in variants]
+        if unknown:
+            raise ValueError(f"as_published: protocol {self.name} has no variant {unknown[0]!r}")
+        return {name: variants[name] for name in published["variants"]}
+
+    def _combinations(
+        self, published: dict[str, Any] | None
+    ) -> Iterator[tuple[list[str], dict[str, Any]]]:
         """Labels and changed keys of each run."""
-        grid = self.record.get("grid", {})
+        grid = {**self.record.get("grid", {}), **(published or {}).get("grid", {})}
         for key, values in grid.items():
             if not isinstance(values, list) or not values:
                 raise ValueError(f"grid: '{key}' must be a list of values, got {values!r:.80}")
-        variants = self.record.get("variants", {"": {}})
-        if mode == "as_published":
-            # The remedies are not the published code's.
-            variants = {"": variants.get("plain", {})}
+        variants = self._variants(published)
         seeds = self.record.get("seeds", [None])
         points = itertools.product(*grid.values())
         for variant, values, seed in itertools.product(variants, points, seeds):
@@ -191,6 +214,8 @@ def _parse(name: str, text: str, where: str) -> Protocol:
         # Another picture of the same runs, which are therefore kept in the other's folder.
         shared = load_protocol(record["runs_of"])
         whole = {**shared.record, "only": record.get("only", [])}
+        if "as_published" in record and "as_published" in shared.record:
+            whole["as_published"] = {**shared.record["as_published"], **record["as_published"]}
         figures = tuple(record.get("figure", ()))
         return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufm._files import replacing, write_text
 from ufm._version import __version__
-from ufm.torch._checkpoint import write_atomically, write_text
 from ufm.torch.config import RunConfig, to_toml
 
 CONFIG, STATE, METRICS = "config.toml", "run.json", "metrics.csv"
@@ -69,18 +69,22 @@ def load_run(folder: Path | str) -> Run:
         metrics = _read_metrics(folder / METRICS)
         final: dict[str, NDArray[Any]] = {}
         if (folder / FINAL).is_file():
-            with np.load(folder / FINAL, allow_pickle=False) as stored:
+            # Opened here, since numpy leaves a damaged file open.
+            with (folder / FINAL).open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
                 final = {name: stored[name] for name in stored.files}
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"run {folder} is damaged: {error}") from None
+    except Exception as error:  # a damaged archive can raise nearly anything
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"run {folder} is damaged: {reason:.200}") from None
     return Run(folder, config, state, metrics, final)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
     """The contents of a run's ``run.json``: status, lambdas, versions, times."""
-    state: dict[str, Any] = json.loads((folder / STATE).read_text())
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    if not isinstance(state, dict) or not isinstance(state.get("status"), str):
+        raise ValueError(f"{STATE} does not say how the run stands")
     return state
 
 
@@ -121,7 +125,8 @@ def write_metrics(folder: Path, rows: list[dict[str, float]]) -> None:
 
 def write_final(folder: Path, arrays: dict[str, NDArray[Any]]) -> None:
     """Write ``final.npz``."""
-    write_atomically(folder / FINAL, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]
+    with replacing(folder / FINAL) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def versions() -> dict[str, str]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,11 @@ from ufm.problem import check_limit
 from ufm.torch.config import RunConfig
 from ufm.torch.run_folder import Run, load_run
 from ufm.torch.training import Report, train
+
+_SECONDS_BETWEEN_REPORTS = 0.25
+
+# Of a process of the pool: the queue that its reports go to, where someone listens.
+_reports: Any = None
 
 
 def train_many(
@@ -39,12 +47,15 @@ def train_many(
     device : str or torch.device, optional
         Where to train; the CPU by default.
     progress : callable, optional
-        As for :func:`ufm.torch.train`, where ``jobs=1``.
+        As for :func:`ufm.torch.train`; :attr:`Report.name` tells runs apart. With several jobs a
+        run reports at most four times a second.
 
     Yields
     ------
     Run
-        In the order of `configs` for one job, as they finish for several.
+        In the order of `configs` for one job, as they finish for several. Whoever stops early
+        (Ctrl-C, an error, a closed generator) ends the processes at once; what they had trained
+        is in their last checkpoints.
 
     Raises
     ------
@@ -59,7 +70,7 @@ def train_many(
     return (
         _one_by_one(configs, folder, device, progress)
         if jobs == 1
-        else _together(configs, folder, jobs, device)
+        else _together(configs, folder, jobs, device, progress)
     )
 
 
@@ -74,20 +85,71 @@ def _one_by_one(
 
 
 def _together(
-    configs: Sequence[RunConfig], folder: Path, jobs: int, device: str | torch.device | None
+    configs: Sequence[RunConfig],
+    folder: Path,
+    jobs: int,
+    device: str | torch.device | None,
+    progress: Callable[[Report], Any] | None,
 ) -> Iterator[Run]:
     # Neither CUDA nor PyTorch's thread pool survives a fork.
     context = multiprocessing.get_context("spawn")
     name = None if device is None else str(device)
-    pool = ProcessPoolExecutor(jobs, mp_context=context)
+    # Processes end when the pipe's other end is closed: by us, or by the system if we are killed.
+    reader, writer = context.Pipe(duplex=False)
+    reports = None if progress is None else context.SimpleQueue()
+    pool = ProcessPoolExecutor(
+        jobs, mp_context=context, initializer=_enter, initargs=(reader, reports)
+    )
     try:
-        waiting = [pool.submit(_train_alone, c, folder / c.name, name) for c in configs]
-        for done in as_completed(waiting):
-            yield load_run(done.result())
+        waiting = {pool.submit(_train_alone, c, folder / c.name, name) for c in configs}
+        while waiting:
+            patience = None if reports is None else _SECONDS_BETWEEN_REPORTS
+            done, waiting = wait(waiting, timeout=patience, return_when=FIRST_COMPLETED)
+            while reports is not None and progress is not None and not reports.empty():
+                progress(reports.get())
+            for future in done:
+                yield load_run(future.result())
+    except BaseException:
+        writer.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        writer.close()
+        reader.close()
+
+
+def _enter(reader: Any, reports: Any) -> None:
+    """Prepare a process of the pool."""
+    global _reports
+    _reports = reports
+    # Ctrl-C reaches every process of a terminal; the first one tells the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(reader,), daemon=True).start()
+
+
+def _end_with(reader: Any) -> None:
+    """End this process, whatever it is doing, when the pipe is closed. Files are never half."""
+    try:
+        reader.recv()
+    except (EOFError, OSError):
+        os._exit(1)
 
 
 def _train_alone(config: RunConfig, folder: Path, device: str | None) -> Path:
-    torch.set_num_threads(1)
-    return train(config, folder, device=device).folder
+    return train(config, folder, device=device, progress=_reporter()).folder
+
+
+def _reporter() -> Callable[[Report], Any] | None:
+    """What passes reports on, now and then."""
+    reports, last = _reports, -_SECONDS_BETWEEN_REPORTS
+    if reports is None:
+        return None
+
+    def report(found: Report) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            reports.put(found)
+
+    return report

@@ -113,7 +113,7 @@ def solve(
     ('CONVERGED', 5)
     """
     counts = check_counts(counts)
-    weights = check_class_weights(class_weights, counts.size)
+    weights = check_class_weights(class_weights, counts)
     lambda_z = check_positive("lambda_z", lambda_z)
     lambda_b = check_lambda_b(lambda_b)
     tol = check_positive("tol", tol)

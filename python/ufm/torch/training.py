@@ -42,12 +42,15 @@ class Report:
         Done and in all; pieces of the end phase count as epochs.
     loss, nc1 : float
         Of the last measurement; nan before the first.
+    name : str
+        Of the run.
     """
 
     epoch: int
     epochs: int
     loss: float
     nc1: float
+    name: str = ""
 
 
 def train(
@@ -79,7 +82,7 @@ def train(
     checkpoint_seconds : float
         Least time between checkpoints, at ends of epochs.
     progress : callable, optional
-        Called with a :class:`Report` after every epoch.
+        Called with a ``Report`` of the state after every epoch.
 
     Returns
     -------
@@ -171,7 +174,12 @@ class _Training:
         self._pieces = -(-training.polish // _POLISH_PIECE)
 
     def _prepare_data(self, images: Images | None) -> None:
-        self.counts, self.data = run_data(self.config.data, self.world.device, images)
+        self.counts, self.data = run_data(
+            self.config.data,
+            self.world.device,
+            images,
+            channels_last=self.config.training.channels_last(self.world.device),
+        )
         self.batches = Batches(
             self.data.train_labels.cpu().numpy(),
             self.config.training.batch_size,
@@ -195,7 +203,8 @@ class _Training:
         if self.world.size > 1 and self.world.device.type == "cuda":
             convert = torch.nn.SyncBatchNorm.convert_sync_batchnorm
             model = convert(model)  # type: ignore[no-untyped-call, unused-ignore]
-        if self.world.device.type == "cuda" and len(self.data.input_shape) == 3:
+        last = self.config.training.channels_last(self.world.device)
+        if last and len(self.data.input_shape) == 3:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return model.to(self.world.device)
 
@@ -307,7 +316,8 @@ class _Training:
     def _tell(self, total: int) -> None:
         if self._progress is not None:
             last = self.rows[-1] if self.rows else {"objective": np.nan, "nc1": np.nan}
-            self._progress(Report(self.epoch, total, last["objective"], last["nc1"]))
+            report = Report(self.epoch, total, last["objective"], last["nc1"], self.config.name)
+            self._progress(report)
 
     def _write_state(self, status: str) -> None:
         record = {

@@ -40,6 +40,8 @@ if importlib.util.find_spec("sphinx-mathjax-offline"):
 # README.md is the folder's page on a code-hosting site, index.md the site's first page.
 exclude_patterns = ["_build", "README.md", "gallery", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
+smartquotes = False  # quotation marks are mostly those of code
+default_role = "code"  # names of parameters in docstrings
 nitpicky = True
 # Other projects' objects, which only their own sites describe.
 nitpick_ignore = [("py:class", "torchmetrics.Metric")]

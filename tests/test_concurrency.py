@@ -196,7 +196,7 @@ def during(work: Callable[[Callable[..., None]], Any], probe: Callable[[], Any])
     return seen
 
 
-HARD = np.linspace(1.0, 3000.0, 120) ** 2
+HARD = np.linspace(1.0, 3000.0, 400) ** 2
 
 
 def hard(progress: Callable[..., Any] | None = None, **options: Any) -> ufm.Solution:
@@ -222,7 +222,9 @@ def test_overlapping_solves_never_mix_numbers_of_threads():
     wrong: list[tuple[int, Any]] = []
 
     def one(threads: int) -> None:
-        seen = during(lambda p: hard(p, threads=threads, time_limit=0.25), blas_numbers)
+        # Ends by itself, so that none gives up waiting for its turn.
+        options = {"threads": threads, "time_limit": 60.0, "max_iterations": 15}
+        seen = during(lambda p: hard(p, **options), blas_numbers)
         wrong.extend((threads, numbers) for numbers in seen if numbers != {threads})
 
     with threadpool_limits(2, user_api="blas"):
@@ -279,7 +281,7 @@ def most_threads(work: Callable[[], Any]) -> int:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
 class TestThreadsOfBatches:
-    counts = np.linspace(1.0, 3000.0, 90) ** 2
+    counts = np.linspace(1.0, 3000.0, 200) ** 2
 
     def batch(self, **options: Any) -> ufm.Batch:
         return ufm.solve_many(

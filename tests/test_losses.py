@@ -216,3 +216,28 @@ def test_oversampling_record():
     np.testing.assert_allclose(once.class_weights, [600 / 900, 4 * 600 / 900])
     same = losses.oversample([500, 100], 3, repeats_penalised=False)
     assert same.class_weights == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("beta", [5e-324, 1e-300, 1e-17])
+def test_class_balanced_with_a_vanishing_beta_is_plain(beta):
+    assert losses.class_balanced([500, 100, 1e308], beta).class_weights.tolist() == [1.0] * 3
+
+
+@pytest.mark.parametrize("loss", [losses.logit_adjustment, losses.vector_scaling])
+def test_offsets_out_of_range_name_tau(loss):
+    with pytest.raises(ValueError, match=r"tau = 1e\+308 takes the offsets out of range"):
+        loss([500, 100, 1], tau=1e308)
+
+
+def test_logit_adjustment_of_counts_that_differ_by_all_a_double_holds():
+    offsets = losses.logit_adjustment([1e300, 1e-300]).offsets
+    assert offsets == pytest.approx([0.0, -600 * math.log(10)], rel=1e-14)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9, 0.999999, 1 - 2**-53])
+def test_class_balanced_weights_keep_their_digits(beta):
+    counts = [500, 100, 7]
+    exact = [-(1 - beta) / math.expm1(n * math.log1p(beta - 1)) for n in counts]
+    factor = sum(counts) / sum(w * n for w, n in zip(exact, counts, strict=True))
+    weights = losses.class_balanced(counts, beta).class_weights
+    assert weights == pytest.approx([factor * w for w in exact], rel=1e-14)

@@ -97,6 +97,29 @@ def test_balanced_solution_names_the_argument(name, value):
         ufm.balanced_solution(**arguments)
 
 
+# Each of these NumPy turns into floats without a word, or almost.
+NOT_REAL = ["5", b"5", True, np.complex128(5 + 1j), np.datetime64("2020-01-01"), np.timedelta64(5)]
+
+
+@pytest.mark.parametrize("value", NOT_REAL, ids=repr)
+@pytest.mark.parametrize("name", ["counts", "class_weights"])
+def test_arrays_of_objects_hold_real_numbers(name, value):
+    objects = np.array([value, 3, 2], dtype=object)
+    with pytest.raises(TypeError, match=rf"\b{name} must hold real numbers"):
+        ufm.solve(**{**GOOD, name: objects})
+    with pytest.raises(TypeError, match=rf"\b{name} must hold real numbers"):
+        ufm.solve_many(**{**GOOD, name: objects})
+    with pytest.raises(TypeError, match=r"\blambda_z must hold real numbers"):
+        ufm.solve_many(**{**GOOD, "lambda_z": objects})
+
+
+@pytest.mark.parametrize("kind", ["f8", "c16", "U3", "O", "M8[s]"])
+def test_empty_arrays_of_any_kind_are_empty(kind):
+    with pytest.raises(ValueError, match="counts must name at least one class"):
+        ufm.solve(np.empty(0, kind), 0.1, 0.1)
+    assert len(ufm.solve_many([5, 3], np.empty(0, kind), 0.1)) == 0
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -182,3 +182,10 @@ def test_a_vanishing_bias_penalty_is_none(lambda_b):
     for counts in ([17, 16, 17, 16, 17], [500] * 5 + [100] * 5, [9, 8, 7, 1, 1e5]):
         found = ufm.thresholds(counts, lambda_b).lambda_max
         assert found == pytest.approx(ufm.thresholds(counts, 0.0).lambda_max, rel=1e-12)
+
+
+@pytest.mark.parametrize("lambda_b", [1e32, 1e300, 1.7e308])
+def test_a_huge_bias_penalty_is_no_bias(lambda_b):
+    for counts in ([17, 16, 17, 16, 17], [500] * 5 + [100] * 5, [9, 8, 7, 1, 1e5]):
+        found = ufm.thresholds(counts, lambda_b).lambda_max
+        assert found == ufm.thresholds(counts, math.inf).lambda_max

@@ -117,7 +117,8 @@ class ProximalGradient {
     y_.bias = x_.bias + extrapolation * (x_.bias - old_.bias);
     evaluate(y_, at_y_);
     const double step = 1.0 / inverse_step_;
-    ThresholdedMatrix shrunk = svt(y_.m - step * at_y_.gradient_m, step * problem_.lambda_z, monitor_);
+    ThresholdedMatrix shrunk =
+        svt(y_.m - step * at_y_.gradient_m, step * problem_.lambda_z, monitor_);
     next_.m = std::move(shrunk.value);
     next_nuclear_norm_ = shrunk.nuclear_norm;
     next_.bias = y_.bias - (step / bias_metric_) * at_y_.gradient_bias;

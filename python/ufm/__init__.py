@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
-    from ufm import losses, metrics
+    from ufm import counts, figures, losses, metrics, torch
     from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
     from ufm.comparison import Comparison, compare_prediction
@@ -62,6 +62,9 @@ _HOMES = {
     "Solution": "ufm.solution",
     "Status": "ufm.solution",
     "Loss": "ufm._loss",
+    "counts": "ufm.counts",
+    "figures": "ufm.figures",
+    "torch": "ufm.torch",
     "losses": "ufm.losses",
     "metrics": "ufm.metrics",
     "sweep": "ufm.planning.sweep",

@@ -70,7 +70,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name):
+        # Without a number the text is in the arguments, and a name would hide it.
+        if isinstance(error, OSError) and error.errno and error.filename in (None, name):
             error.filename, error.filename2 = str(path), None
         raise
     sync(path.parent)

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _GIB = 2.0**30
+# Bytes below which asking how much is free would take longer than the work.
+_ASK_FROM = 2.0**24
 
 
 def free_memory() -> float:
@@ -91,7 +93,7 @@ def require_memory(what: str, rows: int, columns: int, instead: str = "") -> Non
         What else to do.
     """
     needed = 8.0 * rows * columns
-    if needed > free_memory():
+    if needed > _ASK_FROM and needed > free_memory():
         raise MemoryError(
             f"{what} needs {rows} x {columns} entries, {_size(needed)}, more than is free"
             + (f"; {instead}" if instead else "")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from ufm import _core
 from ufm.problem import (
     FloatArray,
+    as_real,
     check_class_weights,
     check_counts,
     check_lambda_b,
@@ -109,8 +110,7 @@ def _parse_rows(name: str, values: Any) -> Rows:
     if array.size == 0 and array.ndim == 1:
         empty = np.empty(0, dtype=np.int64)
         return Rows(np.empty(0), empty, empty)
-    if array.dtype.kind not in "iuf":
-        array = _real(name, array, values)
+    array = as_real(name, array, values)
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must be {_ROWS}, got shape {array.shape}")
     shared = array.ndim == 1
@@ -131,8 +131,7 @@ def _ragged_rows(name: str, values: Iterable[Any]) -> Rows:
             row = np.asarray(value)
         except ValueError:
             raise ValueError(f"problem {index}: {name} must be one-dimensional") from None
-        if row.dtype.kind not in "iuf" and row.size:
-            row = _real(f"problem {index}: {name}", row, value)
+        row = as_real(f"problem {index}: {name}", row, value)
         if row.ndim != 1:
             raise ValueError(
                 f"problem {index}: {name} must be one-dimensional, got shape {row.shape}"
@@ -141,19 +140,6 @@ def _ragged_rows(name: str, values: Iterable[Any]) -> Rows:
     length = np.array([row.size for row in rows], dtype=np.int64)
     flat = np.concatenate(rows, dtype=np.float64, casting="unsafe")
     return Rows(flat, np.cumsum(length) - length, length)
-
-
-def _real(name: str, array: NDArray[Any], values: Any) -> FloatArray:
-    if array.dtype.kind == "O":
-        try:
-            return array.astype(np.float64)
-        except OverflowError:
-            raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
-        except (TypeError, ValueError):
-            raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
-    raise TypeError(
-        f"{name} must hold real numbers, got an array of dtype {array.dtype}: {values!r:.80}"
-    )
 
 
 def _parameters(name: str, value: Any, check: Callable[[str, Any], float]) -> FloatArray:
@@ -167,9 +153,7 @@ def _parameters(name: str, value: Any, check: Callable[[str, Any], float]) -> Fl
         return np.array(check(name, value))
     if array.ndim != 1:
         raise ValueError(f"{name} must be a number or have shape (M,), got shape {array.shape}")
-    if array.dtype.kind not in "iuf" and array.size:
-        array = _real(name, array, value)
-    array = array.astype(np.float64)
+    array = as_real(name, array, value).astype(np.float64)
     # Zero and infinity are allowed for one of the two: the check knows.
     suspects = ~(array >= sys.float_info.min) | np.isinf(array)
     for index in np.flatnonzero(suspects):

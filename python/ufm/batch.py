@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ufm import _core
 from ufm._between import Between, DenseBetween, StructuredBetween
+from ufm._html import Shown
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
 from ufm._memory import explained_memory
 from ufm._rows import IntArray, Problems, Rows, check_problems
@@ -180,7 +181,7 @@ def _need(problems: Problems, workers: int) -> Callable[[], str]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Batch(Sequence[Solution]):
+class Batch(Shown, Sequence[Solution]):
     """The solutions of M problems, as arrays and one by one.
 
     Made by :func:`ufm.solve_many`. ``batch[i]`` is the :class:`ufm.Solution` of problem i; a

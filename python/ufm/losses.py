@@ -90,7 +90,7 @@ def logit_adjustment(counts: ArrayLike, tau: float = 1.0) -> Loss:
     ValueError, TypeError
         If an argument is not allowed.
     """
-    return Loss(offsets=_check_finite("tau", tau) * _log_prior(check_counts(counts)))
+    return Loss(offsets=_prior_offsets(check_counts(counts), tau))
 
 
 def cdt(counts: ArrayLike, gamma: float) -> Loss:
@@ -154,7 +154,7 @@ def vector_scaling(
     """
     values = check_counts(counts)
     return Loss(
-        offsets=_check_finite("tau", tau) * _log_prior(values),
+        offsets=_prior_offsets(values, tau),
         scales=_temperatures(values, gamma),
         class_weights=check_class_weights(class_weights, values),
     )
@@ -219,14 +219,20 @@ def class_balanced(counts: ArrayLike, beta: float) -> Loss:
     beta = _check_between("beta", beta, 0.0, 1.0)
     if beta == 0.0:
         return Loss(class_weights=np.ones(values.size))
-    # 1 - beta^n without cancellation for beta near 1
-    weights = (1.0 - beta) / -np.expm1(values * np.log1p(beta - 1.0))
+    with np.errstate(over="ignore"):
+        # 1 - beta^n without cancellation for beta near 1
+        weights = (1.0 - beta) / -np.expm1(values * np.log(beta))
     return Loss(class_weights=_as_weighted_mean(values, weights, f"beta = {beta}"))
 
 
-def _log_prior(counts: FloatArray) -> FloatArray:
-    log_prior: FloatArray = np.log(counts / counts.sum())
-    return log_prior
+def _prior_offsets(counts: FloatArray, tau: float) -> FloatArray:
+    """Offsets tau log(n_k / N), where n_k / N itself may be too small for a double."""
+    strength = _check_finite("tau", tau)
+    with np.errstate(over="ignore"):
+        offsets: FloatArray = strength * (np.log(counts) - np.log(counts.sum()))
+    if not np.isfinite(offsets).all():
+        raise ValueError(f"tau = {strength} takes the offsets out of range for these counts")
+    return offsets
 
 
 def _temperatures(counts: FloatArray, gamma: float) -> FloatArray:

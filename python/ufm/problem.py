@@ -13,24 +13,42 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 
 
+# NumPy would make floats of all of these where they are entries of an array of objects.
+_NOT_REAL = (
+    *(str, bytes, bytearray, bool, np.bool_, complex, np.complexfloating),
+    *(np.datetime64, np.timedelta64, np.flexible),
+)
+
+
+def as_real(name: str, array: NDArray[Any], values: Any) -> NDArray[Any]:
+    """An array of real numbers, as it is where it already holds them.
+
+    `values` is what the caller gave, for the message.
+    """
+    if array.dtype.kind in "iuf":
+        return array
+    if array.size == 0:
+        return np.empty(array.shape)
+    if array.dtype.kind != "O":
+        raise TypeError(
+            f"{name} must hold real numbers, got an array of dtype {array.dtype}: {values!r:.80}"
+        )
+    try:
+        if not any(isinstance(entry, _NOT_REAL) for entry in array.flat):
+            return array.astype(np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{name} must hold real numbers, got {values!r:.80}")
+
+
 def _vector(name: str, values: ArrayLike) -> FloatArray:
     try:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{name} must be one-dimensional, got ragged {values!r:.80}") from None
-    if array.dtype.kind not in "iuf":
-        if array.size and array.dtype.kind == "O":
-            try:
-                array = array.astype(np.float64)
-            except OverflowError:
-                raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
-            except (TypeError, ValueError):
-                raise TypeError(f"{name} must hold real numbers, got {values!r:.80}") from None
-        elif array.size:
-            raise TypeError(
-                f"{name} must hold real numbers, got an array of dtype {array.dtype}: "
-                f"{values!r:.80}"
-            )
+    array = as_real(name, array, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
     return np.array(array, dtype=np.float64)  # a copy: later changes by the caller stay outside
@@ -48,8 +66,9 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     array = _vector("counts", counts)
     if array.size == 0:
         raise ValueError("counts must name at least one class, got an empty array")
-    if np.minimum.reduce(array) > 0 and np.maximum.reduce(array) < sys.float_info.max / array.size:
-        return array
+    low, high = np.minimum.reduce(array), np.maximum.reduce(array)
+    if low > 0 and high < sys.float_info.max / array.size and low / array.size / high > 0:
+        return array  # nothing below can fail
     _require_positive("counts", array)
     with np.errstate(over="ignore"):
         total = float(array.sum())

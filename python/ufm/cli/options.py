@@ -58,7 +58,7 @@ def to_counts(context: click.Context, option: click.Parameter, text: str) -> Cou
     except ValueError as error:
         message = str(error).removeprefix("counts: ")
     except OSError as error:
-        message = f"cannot read '{text}': {error.strerror}"
+        message = f"cannot read '{text:.200}': {error.strerror}"
     raise click.BadParameter(message, context, option)
 
 
@@ -67,7 +67,7 @@ def to_lambda_z(context: click.Context, option: click.Parameter, text: str) -> L
     lowered = text.strip().lower()
     number = _number(lowered.removesuffix("x"))
     if not 0 < number < math.inf:
-        message = f"{text!r} is neither a positive number nor a multiple such as 0.1x"
+        message = f"{text!r:.80} is neither a positive number nor a multiple such as 0.1x"
         raise click.BadParameter(message, context, option)
     return LambdaZ(number, lowered.endswith("x"))
 
@@ -76,7 +76,7 @@ def to_lambda_b(context: click.Context, option: click.Parameter, text: str) -> f
     """Zero, a positive number or inf."""
     number = _number(text)
     if not number >= 0:
-        raise click.BadParameter(f"{text!r} is not a number >= 0 or inf", context, option)
+        raise click.BadParameter(f"{text!r:.80} is not a number >= 0 or inf", context, option)
     return number
 
 

@@ -81,7 +81,7 @@ class Numbers:
             raise ValueError("both or none of the ends of a range end in x")
         if not parts[2].isdecimal() or not 2 <= int(parts[2]) <= _MOST_VALUES:
             raise ValueError(
-                f"a range needs a number of values from 2 to {_MOST_VALUES}, got {parts[2]!r}"
+                f"a range needs a number of values from 2 to {_MOST_VALUES}, got {parts[2]!r:.80}"
             )
         if not np.isfinite([start, stop]).all() or (not even and min(start, stop) <= 0):
             raise ValueError("the ends of a range are positive and finite")
@@ -94,12 +94,12 @@ class Numbers:
         try:
             number = float(text[:-1] if relative else text)
         except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
+            raise ValueError(f"{text!r:.80} is not a number") from None
         if self._zero:
             if not number >= 0:
-                raise ValueError(f"{text} is not a number >= 0 or inf")
+                raise ValueError(f"{text:.80} is not a number >= 0 or inf")
         elif not 0 < number < np.inf:
-            raise ValueError(f"{text} is not positive and finite")
+            raise ValueError(f"{text:.80} is not positive and finite")
         return number, relative
 
 

@@ -11,8 +11,6 @@ import json
 import os
 import shutil
 import warnings
-import zipfile
-import zlib
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -154,20 +152,10 @@ class Store:
                 raise ValueError("an array has a wrong length")
         except FileNotFoundError:
             return None
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            EOFError,
-            MemoryError,
-            NotImplementedError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except Exception as error:  # a damaged archive can raise nearly anything
+            reason = str(error) or type(error).__name__
             warnings.warn(
-                f"store: '{path}' is damaged ({error}); its problems are solved again",
+                f"store: '{path}' is damaged ({reason:.200}); its problems are solved again",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -285,7 +285,7 @@ def test_interrupt_of_every_long_function(name):
 COMMANDS = {
     "solve": ["solve", "--counts", "{long}", "--lambda-z", "1e-9", "--lambda-b", "0.01",
               "--tol", "1e-15", "--method", "proximal"],
-    "advise": ["advise", "--counts", "{many}", "--lambda-z", "20x", "--lambda-b", "0.01"],
+    "advise": ["advise", "--counts", "{many}", "--lambda-z", "1.05x", "--lambda-b", "0.01"],
     "sweep": ["sweep", "--counts", "{many}", "--lambda-z", "1e-8:1e-4:4000", "--lambda-b", "0.01"],
     "figure": ["figure", "phase", "--points", "1000", "--json"],
 }  # fmt: skip
@@ -298,7 +298,7 @@ def test_interrupt_of_every_long_command(name, tmp_path):
     if name == "sweep":
         pytest.importorskip("xarray")
     given = COMMANDS[name]
-    many = ",".join(f"{k * k}x2" for k in range(1, 121))
+    many = ",".join(f"{k}x2" for k in range(1001, 1121))
     long = tmp_path / "counts.csv"
     long.write_text("count\n" + "\n".join(str(k * k) for k in range(1, 1301)))
     command = [part.format(many=many, long=long) for part in given]

@@ -29,6 +29,7 @@ from typing import Any
 
 from ufm._files import reading
 from ufm.problem import check_choice
+from ufm.torch._protocol_check import check_form
 from ufm.torch.config import MODES, RunConfig
 
 _TABLES = ("data", "model", "penalty", "training")
@@ -183,16 +184,25 @@ def load_protocol(name: str | os.PathLike[str]) -> Protocol:
     ValueError
         If the file is no TOML, or has unknown keys.
     """
+    return _parse(*_read(name))
+
+
+def _read(name: str | os.PathLike[str]) -> tuple[str, str, str]:
+    """Name and text of a protocol, and what errors call it."""
     path = Path(name)
     if path.suffix == ".toml":
+<<<<<<< HEAD
         with reading(path):
             text = path.read_text(encoding="utf-8")
         return _parse(path.stem, text, str(path))
+=======
+        return path.stem, path.read_text(encoding="utf-8"), str(path)
+>>>>>>> sanitize
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
     text = _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    return _parse(str(name), text, str(name))
+    return str(name), text, str(name)
 
 
 def protocol_names() -> list[str]:
@@ -205,20 +215,28 @@ def _folder() -> Any:
     return resources.files("ufm.torch").joinpath("protocols")
 
 
-def _parse(name: str, text: str, where: str) -> Protocol:
+def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Protocol:
     try:
         record = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where} nests its values too deeply") from None
     unknown = set(record) - _KEYS
     if unknown:
         raise ValueError(
-            f"{where}: unknown key '{min(unknown)}'; allowed: {', '.join(sorted(_KEYS))}"
+            f"{where}: unknown key '{min(unknown):.80}'; allowed: {', '.join(sorted(_KEYS))}"
         )
+<<<<<<< HEAD
     _check_kinds(record, where)
+=======
+    check_form(record, where)
+>>>>>>> sanitize
     if "runs_of" in record:
         # Another picture of the same runs, which are therefore kept in the other's folder.
-        shared = load_protocol(record["runs_of"])
+        if is_other:
+            raise ValueError(f"{where} is about another protocol's runs and has none of its own")
+        shared = _parse(*_read(record["runs_of"]), is_other=True)
         whole = {**shared.record, "only": record.get("only", [])}
         if "as_published" in record and "as_published" in shared.record:
             whole["as_published"] = {**shared.record["as_published"], **record["as_published"]}

@@ -191,13 +191,9 @@ def _read(name: str | os.PathLike[str]) -> tuple[str, str, str]:
     """Name and text of a protocol, and what errors call it."""
     path = Path(name)
     if path.suffix == ".toml":
-<<<<<<< HEAD
         with reading(path):
             text = path.read_text(encoding="utf-8")
-        return _parse(path.stem, text, str(path))
-=======
-        return path.stem, path.read_text(encoding="utf-8"), str(path)
->>>>>>> sanitize
+        return path.stem, text, str(path)
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
@@ -218,7 +214,7 @@ def _folder() -> Any:
 def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Protocol:
     try:
         record = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{where} is not valid TOML: {error}") from None
     except RecursionError:
         raise ValueError(f"{where} nests its values too deeply") from None
@@ -227,12 +223,12 @@ def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Proto
         raise ValueError(
             f"{where}: unknown key '{min(unknown):.80}'; allowed: {', '.join(sorted(_KEYS))}"
         )
-<<<<<<< HEAD
-    _check_kinds(record, where)
-=======
     check_form(record, where)
->>>>>>> sanitize
     if "runs_of" in record:
+        if record["runs_of"] not in protocol_names():
+            raise ValueError(
+                f"{where}: 'runs_of' must name a protocol of ufm, got {record['runs_of']!r:.80}"
+            )
         # Another picture of the same runs, which are therefore kept in the other's folder.
         if is_other:
             raise ValueError(f"{where} is about another protocol's runs and has none of its own")
@@ -243,25 +239,6 @@ def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Proto
         figures = tuple(record.get("figure", ()))
         return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
-
-
-def _check_kinds(record: Mapping[str, Any], where: str) -> None:
-    """Refuse keys that hold another kind of thing than they should."""
-    expected: dict[str, tuple[type, str]] = {
-        **dict.fromkeys((*_TABLES, "grid", "variants", "as_published"), (dict, "a table")),
-        **dict.fromkeys(("seeds", "only", "figure"), (list, "a list")),
-        **dict.fromkeys(("title", "runs_of"), (str, "a string")),
-        "seed": (int, "a whole number"),
-    }
-    for key, (kind, word) in expected.items():
-        if key in record and not isinstance(record[key], kind):
-            raise ValueError(f"{where}: '{key}' must be {word}, got {record[key]!r:.80}")
-    for name, variant in record.get("variants", {}).items():
-        if not isinstance(variant, dict):
-            raise ValueError(f"{where}: variant '{name}' must be a table, got {variant!r:.80}")
-    shared = record.get("runs_of")
-    if shared is not None and shared not in protocol_names():
-        raise ValueError(f"{where}: 'runs_of' must name a protocol of ufm, got {shared!r:.80}")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,8 +139,10 @@ __all__ = [
     "bias_only_thresholds",
     "compare_prediction",
     "confusion",
+    "counts",
     "critical_ratios",
     "cross_entropy",
+    "figures",
     "imbalance_limit",
     "large_sample_limit",
     "layer_peeled",
@@ -159,6 +161,7 @@ __all__ = [
     "svt",
     "sweep",
     "thresholds",
+    "torch",
     "two_cluster_thresholds",
 ]
 

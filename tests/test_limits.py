@@ -59,11 +59,11 @@ def limited(expression: str) -> dict[str, str]:
 
 # What does not fit must say what it was, and name the size of the arrays or their number.
 TOO_LARGE = {
-    "factored": ("solve(8000, method='factored')", ("8000 different counts", "MiB")),
-    "proximal": ("solve(9000, method='proximal')", ("9000 different counts", "MiB")),
+    "factored": ("solve(8000, method='factored')", ("8000 different counts", "MiB each")),
+    "proximal": ("solve(9000, method='proximal')", ("9000 different counts", "MiB each")),
     "smoothing": (
         "ufm.solve(sizes(9000), 1e-9, 0.01, loss=losses.label_smoothing(0.1), time_limit=3.0)",
-        ("9000 different counts", "MiB"),
+        ("9000 different counts", "MiB each"),
     ),
     "Z": ("ufm.solve(np.repeat([5.0, 3.0], 25_000), 1e-5, 0.01).Z", ("50000 x 50000", "GiB")),
     "factors": (
@@ -72,7 +72,10 @@ TOO_LARGE = {
     ),
     "blocks": ("solve(12_000).blocks", ("12000 x 12000", "GiB")),
     "singular values": ("solve(12_000).singular_values", ("12000 x 12000", "GiB")),
-    "solve_many": ("ufm.solve_many(np.ones((20_000, 3_500)), 0.1, 0.1)", ("problems", "MiB")),
+    "solve_many": (
+        "ufm.solve_many(np.ones((20_000, 6_000), dtype=np.int8), 0.1, 0.1)",
+        ("all problems", "(20000, 6000)"),
+    ),
     "svt": ("ufm.svt(np.ones((9_000, 9_000)), 0.1)", ("9000 x 9000", "MiB")),
     "cross_entropy": (
         "ufm.cross_entropy(np.zeros((8_000, 8_000)), np.zeros(8_000), np.ones(8_000))",
@@ -143,7 +146,7 @@ for thread in threads:
     try:
         thread.start()
     except RuntimeError:  # no room for its stack
-        ends.append("not started")
+        ends.append("unstarted")
 for thread in threads:
     if thread.ident is not None:
         thread.join()
@@ -152,7 +155,7 @@ try:
     ends.append(batch.status[0].name)
 except MemoryError as error:
     ends.append("MemoryError" if str(error) else "no message")
-print(",".join(ends))
+print(*ends)
 """
 
 
@@ -165,9 +168,9 @@ def test_hardly_any_address_space_never_hangs(left):
         env=environment, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
-    ends = done.stdout.strip().split(",")
+    ends = done.stdout.split()
     assert len(ends) == 4
-    assert set(ends) <= {"CONVERGED", "MemoryError", "TIME_LIMIT", "not started"}, ends
+    assert set(ends) <= {"CONVERGED", "MemoryError", "TIME_LIMIT", "unstarted"}, ends
 
 
 # ---------------------------------------------------------------------- time and iterations
@@ -285,7 +288,7 @@ def test_interrupt_of_every_long_function(name):
 COMMANDS = {
     "solve": ["solve", "--counts", "{long}", "--lambda-z", "1e-9", "--lambda-b", "0.01",
               "--tol", "1e-15", "--method", "proximal"],
-    "advise": ["advise", "--counts", "{many}", "--lambda-z", "1.05x", "--lambda-b", "0.01"],
+    "advise": ["advise", "--counts", "{many}", "--lambda-z", "1e-8", "--lambda-b", "0.01"],
     "sweep": ["sweep", "--counts", "{many}", "--lambda-z", "1e-8:1e-4:4000", "--lambda-b", "0.01"],
     "figure": ["figure", "phase", "--points", "1000", "--json"],
 }  # fmt: skip
@@ -298,12 +301,12 @@ def test_interrupt_of_every_long_command(name, tmp_path):
     if name == "sweep":
         pytest.importorskip("xarray")
     given = COMMANDS[name]
-    many = ",".join(f"{k}x2" for k in range(1001, 1121))
+    many = ",".join(str(k * k) for k in range(1, 401))
     long = tmp_path / "counts.csv"
     long.write_text("count\n" + "\n".join(str(k * k) for k in range(1, 1301)))
     command = [part.format(many=many, long=long) for part in given]
     taken, status, _, error = signalled(
-        [sys.executable, "-m", "ufm.cli", *command], 1.2, ready=False
+        [sys.executable, "-m", "ufm.cli", *command], 2.0, ready=False
     )
     assert status == 130, (status, error)
     assert error.strip().splitlines()[-1] == "ufm: interrupted"

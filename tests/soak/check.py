@@ -265,7 +265,9 @@ def _check_values(result: Result, problem: Problem, oracle: Oracle) -> None:
         near = certificate.primal + (2 * result.relative_gap + 1e-6) * value
         result.require(result.objective <= near + tiny, "objective is near its lower bound")
         # `primal` is below the value at (Z, b), so that it may be below the dual one as well.
-        result.require(result.dual_objective <= result.objective, "dual objective is below")
+        result.require(
+            result.dual_objective <= result.objective * (1 + ROUNDING), "dual objective is below"
+        )
     if exact:
         result.require(
             result.dual_objective <= certificate.primal + slack * value + tiny,

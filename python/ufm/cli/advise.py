@@ -189,9 +189,10 @@ def class_names(text: str) -> list[str] | None:
 
     The file has passed the reader of counts, which skips blank lines as this does.
     """
-    if not os.path.isfile(text):  # unlike Path.is_file, no error for a list too long for a name
+    if not os.path.isfile(text):  # a list may be longer than any file's name
         return None
-    with Path(text).open(newline="", encoding="utf-8-sig") as file:
+    path = Path(text)
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file, strict=True) if row]
     header = [name.strip() for name in rows[0]]
     column = next((header.index(name) for name in ("name", "class") if name in header), None)

@@ -69,6 +69,14 @@ def test_everything_collapses_above_lambda_max():
     assert not ufm.advise(FIVE_FIVE, lambda_z=0.0074, lambda_b=LAMBDA_B).everything_collapsed
 
 
+def test_lambda_max_of_thousands_of_sizes():
+    counts = np.arange(1.0, 2051.0)
+    lambda_z = 0.9 * math.sqrt(2050) / counts.sum()
+    advice = ufm.advise(counts, lambda_z=lambda_z, lambda_b=LAMBDA_B)
+    assert advice.lambda_max == ufm.thresholds(counts, LAMBDA_B).lambda_max > lambda_z
+    assert not advice.everything_collapsed
+
+
 def test_nothing_to_do():
     advice = ufm.advise(FIVE_FIVE, lambda_z=0.002, lambda_b=LAMBDA_B)
     assert not advice.merged.any()

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 import ufm
-from conftest import child_environment
+from interrupted import interrupt, needs_sigint
 
 ARRAYS = (
     "objective",
@@ -92,7 +89,7 @@ def test_other_threads_run_during_a_batch():
 
 
 def test_time_limit():
-    counts = np.linspace(1.0, 3000.0, 200) ** 2
+    counts = np.linspace(1.0, 3000.0, 500) ** 2
     start = time.perf_counter()
     batch = ufm.solve_many(
         [counts, counts, counts, [5.0], [5.0, 3.0, 3.0], counts],
@@ -136,29 +133,10 @@ SETUPS = {
 }
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 @pytest.mark.parametrize("setup", SETUPS.values(), ids=SETUPS.keys())
 def test_interrupt_signal_stops_the_batch(setup):
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPT_SCRIPT.format(setup=setup)],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the batch was not long enough to interrupt"
-            sent = time.perf_counter()
-            child.send_signal(signal.SIGINT)
-            outcome = child.stdout.readline().strip()
-            taken = time.perf_counter() - sent
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
+    outcome, taken = interrupt(INTERRUPT_SCRIPT.format(setup=setup), after=1.0)
     assert outcome == "KeyboardInterrupt"
     assert taken < 2.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 
 import ufm
 
@@ -13,6 +14,29 @@ import json, sys
 import ufm
 print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))
 """
+
+
+# Processor time of this process, which a busy machine stretches far less than the clock's.
+IMPORT_TIME = """
+import time
+import numpy
+start = time.process_time()
+import ufm
+imported = time.process_time()
+ufm.solve
+print(imported - start, time.process_time() - start)
+"""
+
+
+def test_import_takes_less_than_150_ms_beyond_numpy(run_python):
+    """Nor does `import ufm` with the first use of `ufm.solve`, which loads the compiled core."""
+    times = []
+    for _ in range(5):
+        done = run_python(IMPORT_TIME)
+        assert done.returncode == 0, done.stderr
+        times.append([float(word) for word in done.stdout.split()])
+    for seconds in zip(*times, strict=True):
+        assert statistics.median(seconds) < 0.15, times
 
 
 def test_import_is_light(run_python):
@@ -45,6 +69,17 @@ def test_metrics_load_on_first_use_and_without_torch(run_python):
     done = run_python(
         "import sys, ufm; assert 'ufm.metrics' not in sys.modules; ufm.metrics.nc1; "
         "assert not {'torch', 'scipy', 'matplotlib'} & set(sys.modules)"
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_rooms_are_there_without_importing_them(run_python):
+    done = run_python(
+        "import sys, ufm\n"
+        "ufm.counts.load_counts('5x2'); ufm.figures.heatmap; ufm.torch\n"
+        "assert not {'torch', 'matplotlib', 'xarray'} & set(sys.modules)\n"
+        "from ufm import *\n"
+        "assert not {'torch', 'matplotlib', 'xarray'} & set(sys.modules)\n"
     )
     assert done.returncode == 0, done.stderr
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -13,7 +10,7 @@ import numpy as np
 import pytest
 
 import ufm
-from conftest import child_environment
+from interrupted import interrupt, needs_sigint
 from problems import METHODS, Problem, assert_certified
 
 # A subprocess says when it starts to solve and, if it outlives the signal, how it ended.
@@ -39,31 +36,12 @@ def hard_problem(classes: int = 300) -> Problem:
     return Problem(tuple(counts), 1e-3 / counts.sum(), 0.01)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("classes", [400, pytest.param(1000, marks=pytest.mark.slow)])
 def test_interrupt_signal_stops_within_a_second_or_so(method, classes):
     script = INTERRUPT_SCRIPT.format(classes=classes, method=method)
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the problem was not hard enough to interrupt"
-            sent = time.perf_counter()
-            child.send_signal(signal.SIGINT)
-            outcome = child.stdout.readline().strip()
-            taken = time.perf_counter() - sent
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
+    outcome, taken = interrupt(script, after=1.0)
     assert outcome in {"KeyboardInterrupt", "status INTERRUPTED"}
     assert taken < (2.0 if classes < 1000 else 4.0)
 

@@ -103,3 +103,17 @@ def test_other_large_results_answer_or_refuse():
     assert 1 <= values.size <= solution.counts.size
     assert (np.diff(values) <= 0).all()
     assert not solution.collapsed.all()
+
+
+@pytest.mark.parametrize("factor", [1.0005, 1.5])
+def test_zero_is_the_solution_of_very_many_sizes(factor):
+    """Above lambda_max nothing is left to interpolate but the bias."""
+    counts = np.linspace(3.0, 8880.0, 1700)
+    lambda_z = factor * ufm.thresholds(counts, 0.0123).lambda_max
+    solution = ufm.solve(counts, lambda_z, 0.0123, time_limit=30.0)
+    assert solution.converged and solution.rank == 0
+    assert not solution.column(0).any() and not solution.column(1699).any()
+    # One convex problem in the bias alone, by its stationarity.
+    p = np.exp(solution.b - solution.b.max())
+    residual = p / p.sum() - counts / counts.sum() + 0.0123 * solution.b
+    assert np.abs(residual).max() < 1e-9

@@ -55,12 +55,51 @@ def test_svt_takes_any_layout_and_leaves_it_alone(X):
 
 
 def test_svt_rejects_bad_input():
-    for bad in ([1.0, 2.0], np.zeros((2, 2, 2)), [["a"]], [[math.nan]], [[math.inf, 1.0]]):
+    for bad in (
+        [1.0, 2.0],
+        [[1.0, 2.0], [3.0]],
+        np.zeros((2, 2, 2)),
+        [["a"]],
+        [[math.nan]],
+        [[math.inf, 1.0]],
+    ):
         with pytest.raises((ValueError, TypeError), match=r"\bX\b"):
             ufm.svt(bad, 1.0)
     for bad in (-1.0, math.nan, "a", None):
         with pytest.raises((ValueError, TypeError), match=r"\btau\b"):
             ufm.svt(np.eye(2), bad)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300, 1e307])
+@pytest.mark.parametrize("shape", [(3, 2), (70, 80)])
+def test_svt_is_homogeneous_to_the_ends_of_double_precision(scale, shape):
+    X = np.random.default_rng(7).uniform(-1, 1, size=shape)
+    for tau in (0.0, 0.3, 3.0):
+        expected = svt_in_numpy(X, tau)
+        assert ufm.svt(scale * X, scale * tau) / scale == pytest.approx(expected, abs=1e-13)
+
+
+def test_svt_near_the_largest_double():
+    top = np.finfo(float).max
+    assert ufm.svt([[top, 0.0], [0.0, top / 2]], top / 2).tolist() == [[top / 2, 0], [0, 0]]
+    assert ufm.svt([[top, top]], 1e300) == pytest.approx(np.full((1, 2), top), rel=1e-7)
+    assert not ufm.svt([[1e-300]], 1e300).any()
+    # An entry of this one grows by 7 %, as smaller singular values that cancelled it go.
+    X = np.array(
+        [
+            [-1.0, 1.0, 0.0, -0.5, 0.0],
+            [-1.0, 1.0, 0.0, -1.0, 0.0],
+            [-1.0, 1.0, 1.0, -1.0, -0.5],
+            [-0.5, -1.0, -1.0, 0.5, 0.5],
+            [-0.5, 1.0, 1.0, 1.0, 0.0],
+        ]
+    )
+    tau = 0.5849338543359095
+    assert ufm.svt(0.9 * top * X, 0.9 * top * tau) / (0.9 * top) == pytest.approx(
+        svt_in_numpy(X, tau), abs=1e-13
+    )
+    with pytest.raises(ValueError, match=r"X must leave a result within double precision"):
+        ufm.svt(top * X, top * tau)
 
 
 def random_point(K: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -107,9 +146,42 @@ def test_cross_entropy_of_extreme_logits():
     assert near[1][0, 0] == pytest.approx(-0.5 * math.exp(-40.0), rel=1e-12)
 
 
+def test_cross_entropy_at_the_ends_of_double_precision():
+    # Large counts or weights multiply nothing on the way.
+    Z, b, counts, weights = random_point(4, 1)
+    value, grad_z, grad_b = ufm.cross_entropy(Z, b, counts, weights)
+    for by, times in ((1e290, 1.0), (1e-290, 1.0), (1.0, 1e290), (1.0, 1e-290)):
+        other = ufm.cross_entropy(Z, b, by * counts, times * weights)
+        for left, right in zip((value, grad_z, grad_b), other, strict=True):
+            assert np.asarray(right) / times == pytest.approx(np.asarray(left), rel=1e-12)
+    # Logits near the largest double: the loss is a difference of two of them.
+    value, grad_z, _ = ufm.cross_entropy([[-8e307, 0], [8e307, 0]], [0, 0], [1, 1])
+    assert value == pytest.approx(8e307)
+    assert grad_z == pytest.approx(np.array([[-0.5, 0.25], [0.5, -0.25]]))
+    assert ufm.cross_entropy([[1e308, 0], [1e308, 0]], [5e307, 0], [1, 1])[0] == pytest.approx(
+        2.5e307
+    )
+
+
+@pytest.mark.parametrize(
+    ("Z", "b", "weights", "words"),
+    [
+        ([[1e308, 0], [-1e308, 0]], [0, 0], None, "Z and b .*column 0"),
+        ([[0, 1e308], [0, 1e308]], [1e308, 0], None, "Z and b .*column 1"),
+        ([[-1e4, 0], [1e4, 0]], [0, 0], [1e306, 1], "class_weights, Z and b .*1e\\+306"),
+    ],
+)
+def test_cross_entropy_refuses_what_double_precision_cannot_hold(Z, b, weights, words):
+    with pytest.raises(ValueError, match=words):
+        ufm.cross_entropy(Z, b, [1, 1], weights)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
+        ("Z", ([[1.0, 2.0], [3.0]], [0.0, 0.0], [1, 1])),
+        ("b", (np.zeros((2, 2)), [[0.0], [0.0, 1.0]], [1, 1])),
+        ("b", (np.zeros((2, 2)), ["a", "b"], [1, 1])),
         ("Z", ([[1.0, 2.0]], [0.0, 0.0], [1, 1])),
         ("Z", ([[math.nan, 0.0], [0.0, 0.0]], [0.0, 0.0], [1, 1])),
         ("Z", (np.zeros((3, 3)), [0.0, 0.0], [1, 1])),

@@ -207,6 +207,7 @@ def test_singular_values(problem):
     padded = np.pad(values, (0, expected.size - values.size))
     assert np.abs(padded - expected).max() <= 1e-12 * max(expected[0], 1e-300)
     assert solution.rank <= len(problem.counts) - 1
+    assert np.count_nonzero(values) == solution.rank
     floor = 1e-13 * expected[0]
     assert np.count_nonzero(expected > 1e-6 * max(expected[0], 1e-300)) <= solution.rank
     assert solution.rank <= np.count_nonzero(expected > floor)
@@ -248,6 +249,49 @@ def test_factor_geometry(mixed):
     assert W @ W.T == pytest.approx(math.sqrt(lambda_h / lambda_w) * (U * s) @ U.T, abs=1e-6)
     means = math.sqrt(lambda_w / lambda_h) * (Vt.T * s) @ Vt / np.outer(root, root)
     assert H.T @ H == pytest.approx(means, abs=1e-6)
+
+
+def test_as_many_singular_values_as_the_rank():
+    """Whatever the method left behind: many clusters, thresholds among them, lambda_b = 0."""
+    rng = np.random.default_rng(3)
+    for size in (3, 12, 60, 90, 140):
+        counts = np.unique(np.round(10 ** rng.uniform(0, 4, size)))
+        unit = math.sqrt(counts.max()) / counts.sum()
+        for factor, lambda_b in ((1e-3, 0.01), (0.2, 0.0), (0.9, math.inf)):
+            solution = ufm.solve(counts, factor * unit, lambda_b)
+            values = solution.singular_values
+            assert np.count_nonzero(values) == solution.rank < counts.size
+            exact = numpy_oracle.singular_values(solution.Z, counts)
+            assert values == pytest.approx(exact, abs=2e-5 * exact[0])
+    batch = ufm.solve_many(counts, unit * np.geomspace(1e-2, 1, 4), 0.01)
+    assert [np.count_nonzero(s.singular_values) for s in batch] == batch.rank.tolist()
+
+
+@pytest.mark.parametrize("lambda_w", [1e-300, 1e-200, 1e200, 1e300])
+def test_factors_at_the_ends_of_double_precision(mixed, lambda_w):
+    W, H = mixed.factors(lambda_w=lambda_w)
+    assert np.isfinite(W).all() and np.isfinite(H).all()
+    assert np.abs(W @ H - mixed.Z).max() < 1e-7
+    lambda_h = mixed.lambda_z * (mixed.lambda_z / lambda_w)
+    other = mixed.factors(lambda_w=lambda_w, lambda_h=lambda_h)
+    again = mixed.factors(lambda_h=lambda_h)
+    for left, right, third in zip((W, H), other, again, strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-12)
+        np.testing.assert_allclose(left, third, rtol=1e-12)
+
+
+def test_factors_refuse_what_double_precision_cannot_hold(mixed):
+    tiny, huge = ufm.solve([3, 3], 1e-200, 0.1), ufm.solve([3, 3], 1e200, 0.1)
+    with pytest.raises(
+        ValueError, match=r"lambda_w must leave lambda_h .*got 1 for lambda_z = 1e-"
+    ):
+        tiny.factors(lambda_w=1.0)
+    with pytest.raises(ValueError, match=r"lambda_h must leave lambda_w"):
+        huge.factors(lambda_h=1.0)
+    assert np.abs(np.matmul(*tiny.factors(lambda_w=1e-250)) - tiny.Z).max() < 1e-7
+    assert huge.factors(lambda_w=1e150, lambda_h=1e250)[0].shape == (2, 0)
+    with pytest.raises(ValueError, match=r"lambda_w \* lambda_h must equal"):
+        huge.factors(lambda_w=1e200, lambda_h=1e199)
 
 
 def test_factor_arguments(mixed):

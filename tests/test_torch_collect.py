@@ -100,6 +100,13 @@ def test_every_metric_in_five_lines(model, images):
     assert found.report().to_dict() == pytest.approx(report, rel=1e-3, abs=1e-6)
 
 
+def test_repr_and_notebook_table(model, images):
+    found = ufm.torch.collect(model, DataLoader(images, 8), classifier="fc")
+    assert repr(found).startswith("<ufm.Collected: 4 classes, 40 samples, accuracy ")
+    text = found._repr_html_()
+    assert "<caption>Classes</caption>" in text and text.count('<th scope="row">') == 5 + K
+
+
 def test_the_model_and_the_generators_stay_as_they_were(model, images):
     model.train()
     model.layer1[0].bn.eval()  # one frozen layer must stay frozen

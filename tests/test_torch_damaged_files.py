@@ -51,7 +51,7 @@ def test_a_flipped_byte_in_the_arrays_is_told(folder, place):
     except ValueError as error:
         refusal = str(error)
     if refusal:
-        assert str(folder) in refusal and "is damaged" in refusal
+        assert str(folder) in refusal and "cannot be read" in refusal
     else:  # a byte that nothing depends on
         assert np.array_equal(run.final["Z"], np.eye(40))
 
@@ -60,14 +60,14 @@ def test_a_flipped_byte_in_the_arrays_is_told(folder, place):
 def test_a_state_that_says_nothing_is_told(folder, state):
     (folder / STATE).write_text(state)
     assert not is_done(folder)
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="is damaged|cannot be read"):
         load_run(folder)
 
 
 @pytest.mark.parametrize("metrics", ["epoch\nmany\n", "a,b\n1\n", "epoch\n\xff\0\n"])
 def test_damaged_metrics_are_told(folder, metrics):
     (folder / METRICS).write_bytes(metrics.encode("latin-1"))
-    with pytest.raises(ValueError, match="is damaged"):
+    with pytest.raises(ValueError, match="is damaged|cannot be read"):
         load_run(folder)
 
 
@@ -109,7 +109,7 @@ def test_a_mistyped_protocol_is_told(tmp_path, text, told):
 def test_a_protocol_about_itself_ends(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(f"runs_of = '{path}'")
-    with pytest.raises(ValueError, match="is about another protocol's runs"):
+    with pytest.raises(ValueError, match="must name a protocol of ufm"):
         ufm.torch.load_protocol(path)
 
 

@@ -234,19 +234,20 @@ def test_runs_of_the_published_mode(trained, tmp_path, capsys):
 def test_the_protocol_follows_from_the_folders_name_or_the_size(tmp_path, capsys, monkeypatch):
     """Which runs the message names where nothing is trained yet."""
     monkeypatch.chdir(tmp_path)
-    for number, folder, options, first, more in (
-        (5, "runs/figure5-cpu", [], "remedied_linear_lambda_z=0.0027", 37),
-        (5, "runs/figure5-digits", [], "remedied_linear_lambda_z=0.006037", 37),
-        (3, "runs/figure1-cpu", [], "mlp-remedied_500x4+400x3+300x3_linear", 1),
-        (2, "elsewhere", ["--size", "full"], "resnet18_cifar10_5000x4+4000x3+3000x3", 9),
-        (1, "elsewhere", ["--size", "cpu"], "mlp_500x4+400x3+300x3_linear", 9),
-        (6, "figure6-as_published", [], "lambda_z=0.0037", 7),
-        ("spread", "figure7-cpu", [], "remedied_linear_100x5+100x5", 17),
+    for number, folder, options, name, mode in (
+        (5, "runs/figure5-cpu", [], "figure5-cpu", "corrected"),
+        (5, "runs/figure5-digits", [], "figure5-digits", "corrected"),
+        (3, "runs/figure1-cpu", [], "figure3-cpu", "corrected"),
+        (2, "elsewhere", ["--size", "full"], "figure2", "corrected"),
+        (1, "elsewhere", ["--size", "cpu"], "figure1-cpu", "corrected"),
+        (6, "figure6-as_published", [], "figure6", "as_published"),
+        ("spread", "figure7-cpu", [], "figure7-cpu", "corrected"),
     ):
+        names = [config.name for config in load_protocol(name).runs(mode)]
         assert main(["figure", str(number), "--runs", folder, *options]) == 2
         error = capsys.readouterr().err
-        assert f"{first}" in error and f"and {more} more" in error, error
-        assert " ".join(["--train", *options]) in error
+        assert f": {', '.join(names[:3])} and {len(names) - 3} more; " in error, error
+        assert error.strip().endswith(" ".join([folder, "--train", *options]))
     assert main(["figure", "5", "--runs", "elsewhere"]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

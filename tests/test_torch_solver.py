@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -13,7 +10,7 @@ import pytest
 from hypothesis import given
 
 import ufm
-from conftest import child_environment
+from interrupted import interrupt, needs_sigint
 from problems import Problem, assert_certified, problems
 from profiles import examples
 
@@ -283,25 +280,11 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 def test_interrupt_signal():
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPT_SCRIPT],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
-        try:
-            assert child.stdout is not None
-            assert child.stdout.readline().strip() == "ready"
-            time.sleep(1.0)
-            assert child.poll() is None, "the problem was not hard enough to interrupt"
-            child.send_signal(signal.SIGINT)
-            assert child.stdout.readline().strip() == "KeyboardInterrupt"
-            child.wait(timeout=30)
-        finally:
-            if child.poll() is None:
-                child.kill()
+    outcome, taken = interrupt(INTERRUPT_SCRIPT, after=1.0)
+    assert outcome == "KeyboardInterrupt"
+    assert taken < 10.0
 
 
 # ------------------------------------------------------------------ bad input

@@ -14,11 +14,12 @@ namespace py = pybind11;
 namespace ufm::python {
 namespace {
 
-// Class-by-class problem: every class is its own cluster.
+// Class-by-class problem: every class is its own cluster. The counts enter by the loss weights
+// alone; a count of one each makes M = Z D^(1/2) the matrix Z itself.
 Problem ungrouped_problem(const Vector& counts, const Vector& class_weights) {
   Problem problem;
   const Index size = counts.size();
-  problem.count = counts;
+  problem.count = Vector::Ones(size);
   problem.multiplicity = Vector::Ones(size);
   problem.loss_weight = counts / counts.sum();
   if (class_weights.size()) {
@@ -40,10 +41,8 @@ py::tuple cross_entropy(const Matrix& z, const Vector& bias, const Vector& count
   {
     const py::gil_scoped_release release;
     const BlockLoss loss(ungrouped_problem(counts, class_weights));
-    const Vector root = counts.cwiseSqrt();
-    loss.evaluate(z * root.asDiagonal(), bias, state);
+    loss.evaluate(z, bias, state);
     loss.gradient(state, gradient, gradient_bias);
-    gradient *= root.asDiagonal();
   }
   return py::make_tuple(state.value, std::move(gradient), std::move(gradient_bias));
 }

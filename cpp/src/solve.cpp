@@ -43,6 +43,17 @@ CertifiedPoint proximal_cleanup(const BlockLoss& loss, const CertifiedPoint& fro
                       true, quiet);
 }
 
+// The methods' upper bounds of the nuclear norm are tight at the optimum only: their excess is of
+// second order in the gap.
+constexpr double factors_are_tight = 2e-6;
+
+void use_exact_norm(const Problem& problem, CertifiedPoint& point) {
+  point.nuclear_norm = nuclear_norm(point.point.m);
+  point.certificate.primal =
+      primal_value(problem, point.state, point.point.bias, point.nuclear_norm);
+  point.certificate.relative_gap = relative_gap(point.certificate.primal, point.certificate.dual);
+}
+
 // The directions of M = left right^T that would survive a proximal step, as columns. At the optimum
 // the factors have equal Gram matrices, whose eigenvectors lead to the singular vectors of M.
 Matrix surviving_directions(const BlockLoss& loss, const Iterate& iterate) {
@@ -84,10 +95,13 @@ std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Ite
   const double nuclear_norm = 0.5 * (left.squaredNorm() + right.squaredNorm());
   const double wanted = std::max(std::min(2.0 * iterate.relative_gap, tol), 1e-3 * tol);
   CertifiedPoint clean = certify_best(loss, std::move(point), nuclear_norm, wanted, false, quiet);
-  if (clean.certificate.relative_gap <= wanted) {
-    return clean;
+  if (clean.certificate.relative_gap > wanted) {
+    return std::nullopt;
   }
-  return std::nullopt;
+  if (clean.certificate.relative_gap > factors_are_tight) {
+    use_exact_norm(loss.problem(), clean);
+  }
+  return clean;
 }
 
 CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
@@ -116,11 +130,7 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
   const Index size = loss.problem().size();
   if (size <= small_problem ||
       (size <= dense_limit && best.certificate.relative_gap > options.tol)) {
-    // The methods' upper bounds of the nuclear norm are tight at the optimum only.
-    best.nuclear_norm = nuclear_norm(best.point.m);
-    best.certificate.primal =
-        primal_value(loss.problem(), best.state, best.point.bias, best.nuclear_norm);
-    best.certificate.relative_gap = relative_gap(best.certificate.primal, best.certificate.dual);
+    use_exact_norm(loss.problem(), best);
   }
   if (size <= small_problem) {
     CertifiedPoint clean = proximal_cleanup(loss, best, options.tol);

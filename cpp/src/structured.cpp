@@ -151,6 +151,9 @@ double nuclear_norm_bound(const StructuredMatrix& matrix) {
   delta.diagonal().tail(q).array() -= constant;
 
   const Svd svd = thin_svd(d_inside + delta);
+  if (active.empty() && !(svd.values[0] > 0.0)) {
+    return left_out;  // the zero matrix, for which no S will do
+  }
   const Vector spectrum = svd.values.cwiseMax(1e-8 * svd.values[0]);
   const Matrix gamma = svd.left * spectrum.asDiagonal() * svd.left.transpose() - d_inside;
   const Matrix identity = Matrix::Identity(size, size);

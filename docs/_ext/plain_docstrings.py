@@ -38,7 +38,7 @@ def rewrite(lines):
         if after_blank and not literal and _indent(line) and previous and not _indent(previous):
             literal = True
             if not previous.rstrip().endswith("::"):
-                written += ["::", ""]
+                written += [".. code-block:: text", ""]
         code = code or line.lstrip().startswith(">>>")
         written.append(line if literal or code else escape_bars(line))
         previous = line
@@ -50,7 +50,8 @@ def _docstring(app, what, name, obj, options, lines):
 
 
 def _command_text(app, ctx, lines):
-    lines[:] = [escape_bars(line) for line in lines]
+    # Lines that begin with ".." are directives, whose heads take bars as they are.
+    lines[:] = [line if line.startswith("..") else escape_bars(line) for line in lines]
 
 
 def setup(app):

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 import tempfile
+import tomllib
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FAULTS = (
+    OSError,
+    EOFError,
+    ValueError,  # and its many kinds: of encodings, JSON and TOML
+    KeyError,
+    TypeError,
+    RecursionError,  # nested without end
+    MemoryError,  # a header that claims more than there is
+    NotImplementedError,  # of an archive
+    zipfile.BadZipFile,
+    zlib.error,
+    csv.Error,
+)
 
 
 @contextmanager
@@ -48,10 +70,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         os.replace(name, path)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, name):
+        # Without a number the text is in the arguments, and a name would hide it.
+        if isinstance(error, OSError) and error.errno and error.filename in (None, name):
             error.filename, error.filename2 = str(path), None
         raise
-    _sync_folder(path.parent)
+    sync(path.parent)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -69,11 +92,60 @@ def _mode(path: Path) -> int:
     return 0o666 & ~mask
 
 
-def _sync_folder(folder: Path) -> None:
-    """Bring a renaming to the disk, where the system allows it."""
+def sync(path: Path) -> None:
+    """Bring a file, or what was renamed in a folder, to the disk, where the system allows it."""
     with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
+        handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+# ---------------------------------------------------------------------- reading
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn whatever a damaged or foreign file raises into one error that names it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it cannot be read as what it should be.
+    """
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except _FAULTS as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read: {reason:.200}") from None
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays in an ``.npz`` file, none of which may hold Python objects."""
+    with reading(path), path.open("rb") as raw:
+        # Opened here, since numpy leaves a damaged file open.
+        stored = np.load(raw, allow_pickle=False)
+        if not isinstance(stored, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array, not an archive of several")
+        with stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def read_json_table(path: Path) -> dict[str, Any]:
+    """The object in a JSON file."""
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError(f"an object is expected, not {found!r:.40}")
+        return found
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables in a TOML file."""
+    with reading(path), path.open("rb") as file:
+        return tomllib.load(file)

@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter
 from functools import cache
+from itertools import product
 from threading import Condition, Lock, get_ident
 from typing import Any
 
@@ -56,14 +57,14 @@ def backend_name(num_clusters: int) -> str:
 
 
 @cache
-def _blas_pools() -> Any:
+def _blas_pools() -> list[Any]:
     """Return the thread pools of the BLAS libraries, which takes a third of a millisecond to find.
 
     To be asked once :func:`ensure_lapack` has loaded SciPy's.
     """
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController().select(user_api="blas")
+    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
 class _SharedThreads:
@@ -83,7 +84,7 @@ class _SharedThreads:
         self._queue: list[object] = []
         self._number = 0  # of the holders
         self._original = 0
-        self._limits: Any = None
+        self._changes: list[tuple[Any, int]] = []  # libraries, and what they were set to
 
     def enter(self, block: limited_threads) -> None:
         """Take part with the threads of a block, or with as many as are set."""
@@ -92,12 +93,13 @@ class _SharedThreads:
                 self._wait_for_turn(block)
             if not self._holders:
                 pools = _blas_pools()
-                numbers = [pool["num_threads"] for pool in pools.info()]
-                self._original = max(numbers, default=1)
+                before = [(pool, pool.get_num_threads() or 1) for pool in pools]
+                self._original = max((number for _, number in before), default=1)
                 self._number = block.threads or self._original
-                # None leaves every library as it is.
-                if block.threads is not None and any(n != block.threads for n in numbers):
-                    self._limits = pools.limit(limits=block.threads)
+                if block.threads is not None:  # None leaves every library as it is
+                    self._changes = [change for change in before if change[1] != self._number]
+                    for pool, _ in self._changes:
+                        _set_threads(pool, self._number)
                 _core.expect_blas_threads(self._number)
             self._holders[block.owner] += 1
             block.held = True
@@ -142,9 +144,24 @@ class _SharedThreads:
         return not self._holders or (threads or self._original) == self._number
 
     def _restore(self) -> None:
-        if self._limits is not None:
-            self._limits.restore_original_limits()
-            self._limits = None
+        for pool, number in self._changes:
+            _set_threads(pool, number)
+        self._changes = []
+
+
+def _set_threads(pool: Any, number: int) -> None:
+    """Set the threads of a library, whichever thread asks.
+
+    Newer versions of threadpoolctl let one thread only, the first, set those of OpenBLAS, and do
+    nothing for others: solves in other threads would not be limited.
+    """
+    if getattr(pool, "threading_layer", "") == "pthreads":
+        for prefix, suffix in product(("", "scipy_"), ("", "64_", "_64")):
+            function = getattr(pool.dynlib, f"{prefix}openblas_set_num_threads{suffix}", None)
+            if function is not None:
+                function(number)
+                return
+    pool.set_num_threads(number)
 
 
 _shared_threads = _SharedThreads()

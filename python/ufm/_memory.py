@@ -112,9 +112,13 @@ def explained_memory(what: str | Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        reason = str(error)
-        reason = "" if reason in ("", "std::bad_alloc") else f" ({reason})"
-        text = what if isinstance(what, str) else what()
-        free = free_memory()
-        left = f"; {_size(free)} are free" if math.isfinite(free) else ""
-        raise MemoryError(f"{text}, and the memory did not suffice{reason}{left}") from None
+        raise memory_error(error, what if isinstance(what, str) else what()) from None
+
+
+def memory_error(error: MemoryError, what: str) -> MemoryError:
+    """An error that says what did not fit, from one that may not."""
+    reason = str(error)
+    reason = "" if reason in ("", "std::bad_alloc") else f" ({reason})"
+    free = free_memory()
+    left = f"; {_size(free)} are free" if math.isfinite(free) else ""
+    return MemoryError(f"{what}, and the memory did not suffice{reason}{left}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm._comparison_text import summary
+from ufm._html import Shown
 from ufm.metrics import (
     ClusterSpread,
     GramErrors,
@@ -97,8 +98,8 @@ class TheoryFit:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison(Shown):
     """A network's mean predictions and bias beside the model's; made by `compare_prediction`.
 
     Attributes

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class _Reader(Protocol):
 
 # A typing slip such as 5x1e9 should be an error message, not an exhausted memory.
 _MAX_CLASSES = 10_000_000
+_LONGEST_LINE = 1 << 20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MULTIPLICITY = re.compile(r"\d+", re.ASCII)
 # Everything that a count list can be made of: such text is never taken for a file name.
@@ -114,7 +115,7 @@ def read_counts_csv(path: str | os.PathLike[str]) -> FloatArray:
     try:
         # utf-8-sig drops the byte-order mark that spreadsheets write.
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return _count_field(csv.reader(file, strict=True), path)
+            return _count_field(csv.reader(_lines(file, path), strict=True), path)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 text ({error.reason})") from None
 
@@ -257,6 +258,19 @@ def _positive_number(text: str, where: str) -> float:
     if not (0 < value < math.inf):
         raise ValueError(f"{where}: a count must be positive and finite, got {_quote(text)}")
     return value
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines, none of which may be so long that it is no table of counts."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE + 1):
+        number += 1
+        if len(line) > _LONGEST_LINE:
+            raise ValueError(
+                f"{path}, line {number}: more than {_LONGEST_LINE:,} characters, which is no table"
+                " of counts"
+            )
+        yield line
 
 
 def _count_field(reader: _Reader, path: Path) -> FloatArray:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
 from ufm._linalg import ensure_lapack
 from ufm._memory import explained_memory, several_arrays
-from ufm.problem import FloatArray, check_class_weights, check_counts, check_real
+from ufm.problem import FloatArray, check_class_weights, check_counts, check_real, check_vector
+
+# Between these, neither squares nor sums of entries leave double precision.
+_SAFE_LOW, _SAFE_HIGH = 1e-100, 1e100
 
 
 def _matrix(name: str, values: ArrayLike) -> FloatArray:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must be a matrix, got rows that differ: {values!r:.80}") from None
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got an array of dtype {array.dtype}")
     if array.ndim != 2:
         raise ValueError(f"{name} must be a matrix, got shape {array.shape}")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64, copy=False)
     if not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite")
+        row, column = np.argwhere(~np.isfinite(array))[0].tolist()
+        raise ValueError(f"{name} must be finite, got {array[row, column]} at [{row}, {column}]")
     if min(array.shape) >= _core.lapack_crossover:
         ensure_lapack()
-    return array.astype(np.float64, copy=False)
+    return array
 
 
 def svt(X: ArrayLike, tau: float) -> FloatArray:
@@ -42,7 +53,8 @@ def svt(X: ArrayLike, tau: float) -> FloatArray:
     Raises
     ------
     ValueError, TypeError
-        If X is not a finite real matrix or tau is negative.
+        If X is not a finite real matrix, tau is negative, or the result leaves double precision
+        (possible for entries near 1e308 only).
     """
     matrix = _matrix("X", X)
     tau = check_real("tau", tau)
@@ -51,7 +63,20 @@ def svt(X: ArrayLike, tau: float) -> FloatArray:
     if matrix.size == 0:
         return matrix.copy()
     with explained_memory(f"svt {several_arrays(*matrix.shape)}"):
-        return _core.svt(matrix, tau)
+        largest = float(np.abs(matrix).max())
+        if largest == 0.0 or _SAFE_LOW < largest < _SAFE_HIGH:
+            return _core.svt(matrix, tau)
+        # By a power of two, which loses nothing; singular values and their squares stay in range.
+        exponent = math.frexp(largest)[1]
+        tau_scaled = min(tau, 4 * largest * max(matrix.shape))  # more changes nothing
+        scaled = _core.svt(np.ldexp(matrix, -exponent), math.ldexp(tau_scaled, -exponent))
+        with np.errstate(over="ignore", under="ignore"):
+            result = np.ldexp(scaled, exponent)
+    if not np.isfinite(result).all():
+        raise ValueError(
+            f"X must leave a result within double precision, got entries of up to {largest:g}"
+        )
+    return result
 
 
 def cross_entropy(
@@ -82,7 +107,7 @@ def cross_entropy(
     Raises
     ------
     ValueError, TypeError
-        If shapes differ or a value is not allowed.
+        If shapes differ, a value is not allowed, or logits or the loss leave double precision.
     """
     counts = check_counts(counts)
     weights = check_class_weights(class_weights, counts)
@@ -90,13 +115,31 @@ def cross_entropy(
     matrix = _matrix("Z", Z)
     if matrix.shape != (size, size):
         raise ValueError(f"Z must have shape ({size}, {size}), got {matrix.shape}")
-    bias = np.asarray(b)
-    if bias.dtype.kind not in "biuf":
-        raise TypeError(f"b must hold real numbers, got an array of dtype {bias.dtype}")
+    bias = check_vector("b", b, positive=False)
     if bias.shape != (size,):
         raise ValueError(f"b must have shape ({size},), got {bias.shape}")
-    if not np.isfinite(bias).all():
-        raise ValueError("b must be finite")
     empty = np.empty(0)
     with explained_memory(f"cross_entropy {several_arrays(size, size)}"):
-        return _core.cross_entropy(matrix, bias, counts, empty if weights is None else weights)
+        _check_spread(matrix, bias)
+        found = _core.cross_entropy(matrix, bias, counts, empty if weights is None else weights)
+    if not all(np.isfinite(part).all() for part in found):
+        raise ValueError(
+            "class_weights, Z and b must leave a loss within double precision, got weights of up "
+            f"to {1.0 if weights is None else weights.max():g} and a value of {found[0]:g}"
+        )
+    return found
+
+
+def _check_spread(Z: FloatArray, b: FloatArray) -> None:
+    """Refuse logits whose differences, of which the loss is made, are no doubles."""
+    if max(np.abs(Z).max(), np.abs(b).max()) < _SAFE_HIGH:
+        return
+    with np.errstate(over="ignore", invalid="ignore"):
+        logits = Z + b[:, None]
+        spread = logits.max(axis=0) - logits.min(axis=0)
+    bad = ~np.isfinite(spread)
+    if bad.any():
+        raise ValueError(
+            "Z and b must have logits Z + b whose differences are within double precision, got "
+            f"more in column {int(np.argmax(bad))}"
+        )

@@ -66,8 +66,9 @@ def check_counts(counts: ArrayLike) -> FloatArray:
     array = _vector("counts", counts)
     if array.size == 0:
         raise ValueError("counts must name at least one class, got an empty array")
-    if np.minimum.reduce(array) > 0 and np.maximum.reduce(array) < sys.float_info.max / array.size:
-        return array
+    low, high = np.minimum.reduce(array), np.maximum.reduce(array)
+    if low > 0 and high < sys.float_info.max / array.size and low / array.size / high > 0:
+        return array  # nothing below can fail
     _require_positive("counts", array)
     with np.errstate(over="ignore"):
         total = float(array.sum())

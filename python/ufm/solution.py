@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ufm import _core
+from ufm import _core, _factors, _spectrum
 from ufm._between import Between
+from ufm._html import Shown
 from ufm._loss import PLAIN, Loss
-from ufm._memory import explained_memory, require_memory, several_arrays
+from ufm._memory import require_memory
 from ufm.clusters import Blocks, Cluster, IntArray
-from ufm.problem import FloatArray, check_limit, check_positive
+from ufm.problem import FloatArray
 
 BoolArray = NDArray[np.bool_]
 
@@ -33,7 +34,7 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Solution:
+class Solution(Shown):
     """Optimum of the unconstrained feature model with its certificate.
 
     Made by :func:`ufm.solve`. Arrays follow the order of ``counts``. Nothing of size K x K is
@@ -44,8 +45,8 @@ class Solution:
     counts, lambda_z, lambda_b, class_weights, tol
         The problem as it was given.
     objective : float
-        Primal value at (Z, b); beyond 256 different counts by "continuum" an upper bound of it,
-        about 1e-9 above.
+        Primal value at (Z, b), or from 64 different counts on an upper bound of it, above it by
+        less than a hundredth of the gap or 1e-8 of itself.
     dual_objective : float
         Value of a feasible dual point: no (Z, b) has a smaller objective than this.
     relative_gap : float
@@ -209,26 +210,17 @@ class Solution:
 
     @cached_property
     def singular_values(self) -> FloatArray:
-        """Singular values of Z D^(1/2), falling, with multiplicity; shape (K,)."""
-        self._require_memory("singular_values", self.num_clusters)
-        if self.num_clusters >= _core.lapack_crossover:
-            from ufm._linalg import ensure_lapack
+        """Singular values of Z D^(1/2), falling, with multiplicity; shape (K,).
 
-            ensure_lapack()
-        with explained_memory(self._several("singular_values")):
-            between = _core.singular_values(self.between.dense())
-        if not self._between_is_clean:
-            between[max(self.rank - self._within_rank, 0) :] = 0.0
-        repeats = (self.multiplicity - 1).astype(np.int64)
-        values = np.concatenate([between, np.repeat(self.amplitudes, repeats)])
-        return np.sort(values)[::-1]
+        As many are positive as :attr:`rank` says: those that rounding alone keeps off zero are
+        exactly zero here. The certificate does not use them.
+        """
+        return _spectrum.singular_values(self)
 
     @cached_property
     def rank(self) -> int:
         """Rank of Z; for the continuum method, of the solution that its nodes tell."""
-        if self.known_rank is not None:
-            return self.known_rank
-        return self._between_rank + self._within_rank
+        return _spectrum.rank(self)
 
     def factors(
         self, dim: int | None = None, lambda_w: float | None = None, lambda_h: float | None = None
@@ -256,26 +248,11 @@ class Solution:
         Raises
         ------
         ValueError
-            If dim is below the rank or the lambdas do not fit lambda_z.
+            If dim is below the rank, or the lambdas do not fit lambda_z or double precision.
         MemoryError
             If K x K doubles do not fit into memory.
         """
-        lambda_w, lambda_h = self._factor_lambdas(lambda_w, lambda_h)
-        dim = check_limit("dim", dim)
-        rank = self.rank
-        if dim is not None and dim < rank:
-            raise ValueError(f"dim must be at least the rank {rank}, got {dim}")
-        width = rank if dim is None else dim
-        root = np.sqrt(self.counts)
-        with explained_memory(f"factors {several_arrays(self.num_classes, self.num_classes)}"):
-            U, S, Vt = np.linalg.svd(self.Z * root, full_matrices=False)
-        W = np.zeros((self.num_classes, width))
-        H = np.zeros((width, self.num_classes))
-        half = np.sqrt(S[:rank])
-        balance = (lambda_h / lambda_w) ** 0.25
-        W[:, :rank] = balance * U[:, :rank] * half
-        H[:rank] = half[:, None] * Vt[:rank] / (balance * root)
-        return W, H
+        return _factors.factors(self, dim, lambda_w, lambda_h)
 
     # ------------------------------------------------------------------ text
 
@@ -354,32 +331,6 @@ class Solution:
         # The core leaves exact zeros behind in small problems only.
         return self.num_clusters <= _core.small_problem
 
-    @property
-    def _within_rank(self) -> int:
-        return int((self.multiplicity[self.amplitudes > 0] - 1).sum())
-
-    @cached_property
-    def _between_rank(self) -> int:
-        if self._between_is_clean:
-            values = _core.singular_values(self.between.dense())
-            rounding = values[0] * np.finfo(float).eps * 8 * self.num_clusters
-            return int((values > rounding).sum())
-        self._require_memory("rank", self.num_clusters)
-        with explained_memory(self._several("rank")):
-            return _core.between_rank(
-                self.cluster_count,
-                self.cluster_loss_weight,
-                self.multiplicity,
-                **self.loss.cluster_arguments(self.representatives),
-                lambda_z=self.lambda_z,
-                lambda_b=self.lambda_b,
-                m=self.between.dense(),
-                scaled_bias=self.scaled_bias,
-            )
-
-    def _several(self, what: str) -> str:
-        return f"{what} {several_arrays(self.num_clusters, self.num_clusters)}"
-
     def _class_index(self, name: str, index: int) -> int:
         size = self.num_classes
         try:
@@ -389,23 +340,3 @@ class Solution:
         if not -size <= index < size:
             raise IndexError(f"{name} must be a class index below {size}, got {index}")
         return index % size
-
-    def _factor_lambdas(
-        self, lambda_w: float | None, lambda_h: float | None
-    ) -> tuple[float, float]:
-        square = self.lambda_z**2
-        if lambda_w is None and lambda_h is None:
-            return self.lambda_z, self.lambda_z
-        if lambda_w is None:
-            lambda_h = check_positive("lambda_h", lambda_h)
-            return square / lambda_h, lambda_h
-        lambda_w = check_positive("lambda_w", lambda_w)
-        if lambda_h is None:
-            return lambda_w, square / lambda_w
-        lambda_h = check_positive("lambda_h", lambda_h)
-        if abs(lambda_w * lambda_h - square) > 1e-6 * square:
-            raise ValueError(
-                f"lambda_w * lambda_h must equal lambda_z**2 = {square:.6g}, "
-                f"got {lambda_w:.6g} * {lambda_h:.6g}"
-            )
-        return lambda_w, lambda_h

@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike
 from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
-from ufm._loss import Loss, check_loss
-from ufm._memory import explained_memory, several_arrays
-from ufm.clusters import IntArray
+from ufm._loss import Loss, check_loss, group
+from ufm._memory import memory_error, several_arrays
 from ufm.problem import (
     FloatArray,
     check_choice,
@@ -29,6 +28,7 @@ from ufm.solution import Solution, Status
 
 METHODS = ("auto", "proximal", "factored", "continuum")
 
+_UNLIMITED: AbstractContextManager[Any] = nullcontext()
 _EMPTY: FloatArray = np.empty(0)
 _NO_MATRIX: FloatArray = np.empty((0, 0))
 
@@ -49,31 +49,16 @@ def _is_too_small_for_threads(
 def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
     if not (loss.has_scales or loss.has_offsets):
         return _core.has_distinct(counts, weights, limit)
-    return counts.size >= limit and _group(counts, weights, loss)[1].size >= limit
+    return counts.size >= limit and group(counts, weights, loss)[1].size >= limit
 
 
-def _group(counts: FloatArray, weights: FloatArray, loss: Loss) -> tuple[IntArray, FloatArray]:
-    """Cluster of each class and count of each cluster, in the order of the core."""
-    if not (loss.has_scales or loss.has_offsets):
-        return _core.group(counts, weights)[:2]
-    shape = loss.core_arguments()
-    keys = [counts, weights, shape["scale"], shape["offset"]]
-    falling = -np.stack([key for key in keys if key.size])
-    alike, cluster_of = np.unique(falling, axis=1, return_inverse=True)
-    return cluster_of.reshape(-1), -alike[0]
-
-
-def _what(counts: FloatArray, weights: FloatArray, loss: Loss, method: str) -> Callable[[], str]:
+def _what(counts: FloatArray, weights: FloatArray, loss: Loss, method: str) -> str:
     """What a solve needs memory for, told where it runs out."""
-
-    def tell() -> str:
-        clusters = _group(counts, weights, loss)[1].size
-        return (
-            f"solving {counts.size} classes with {clusters} different counts by method '{method}' "
-            f"{several_arrays(clusters, clusters)}"
-        )
-
-    return tell
+    clusters = group(counts, weights, loss)[1].size
+    return (
+        f"solving {counts.size} classes with {clusters} different counts by method '{method}' "
+        f"{several_arrays(clusters, clusters)}"
+    )
 
 
 def check_continuum(method: str, loss: Loss) -> None:
@@ -98,7 +83,7 @@ def _starting_point(
             "start must have the same smoothing, scales and offsets: it has "
             f"{start.loss.describe()}, the problem has {loss.describe()}"
         )
-    cluster_of, count = _group(counts, weights, loss)
+    cluster_of, count, _, _ = group(counts, weights, loss)
     if not np.array_equal(cluster_of, start.cluster_of):
         raise ValueError(
             f"start must group the classes into the same clusters: it has {start.num_classes} "
@@ -223,28 +208,31 @@ def solve(
         raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
 
     began = time.perf_counter()
-    limited: AbstractContextManager[Any] = nullcontext()  # as long as no BLAS is used
+    limited = _UNLIMITED  # as long as no BLAS is used
     if _has_distinct(counts, core_weights, loss, _core.lapack_crossover):
         ensure_lapack()
         if threads is None and _is_too_small_for_threads(counts, core_weights, method, loss):
             threads = 1
         limited = limited_threads(threads, patience=0.5 * seconds)
-    with limited, explained_memory(_what(counts, core_weights, loss, method)):
-        core = _core.solve(
-            counts,
-            core_weights,
-            lambda_z,
-            lambda_b,
-            **loss.core_arguments(),
-            tol=tol,
-            method=method,
-            max_iterations=limit or 0,
-            time_limit=seconds - (time.perf_counter() - began),
-            start_m=nearby[0],
-            start_bias=nearby[1],
-            start_threshold_ratio=nearby[2],
-            progress=progress,
-        )
+    try:
+        with limited:
+            core = _core.solve(
+                counts,
+                core_weights,
+                lambda_z,
+                lambda_b,
+                **loss.core_arguments(),
+                tol=tol,
+                method=method,
+                max_iterations=limit or 0,
+                time_limit=seconds - (time.perf_counter() - began),
+                start_m=nearby[0],
+                start_bias=nearby[1],
+                start_threshold_ratio=nearby[2],
+                progress=progress,
+            )
+    except MemoryError as error:
+        raise memory_error(error, _what(counts, core_weights, loss, method)) from None
     structured = core.structured
     return Solution(
         counts=counts,

@@ -46,8 +46,6 @@ def _solve(
     options["time_limit"] = seconds if rng.random() < 0.9 else log_uniform(rng, 1e-4, seconds)
     if rng.random() < 0.1:
         options["max_iterations"] = int(rng.integers(1, 30))
-    if "max_iterations" in options or options.get("method") == "proximal":
-        allowed.add("MAX_ITERATIONS")
     if rng.random() < 0.1:
         options["threads"] = int(rng.integers(1, 3))
     if rng.random() < 0.1:
@@ -96,7 +94,7 @@ def grouped(rng: Generator) -> Iterator[Result]:
 
 def many_sizes(rng: Generator) -> Iterator[Result]:
     """400 to 20,000 different counts by the continuum method."""
-    distinct = int(log_uniform(rng, 400, 20_000 if rng.random() < 0.2 else 2_000))
+    distinct = int(log_uniform(rng, 400, 20_000 if rng.random() < 0.15 else 2_000))
     classes = distinct if rng.random() < 0.5 else int(distinct * rng.uniform(1.0, 20.0))
     problem = draw_problem(
         rng,

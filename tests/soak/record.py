@@ -44,6 +44,7 @@ class Recorder:
         self.wrong = 0
         self.checked = 0
         self._memory: list[tuple[float, float]] = []
+        self._versions = _versions()
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -127,7 +128,7 @@ class Recorder:
             "kinds": {name: _plain(kind) for name, kind in self._kinds.items()},
             "faults": self._faults,
             "memory": self._memory_record(),
-            "versions": _versions(),
+            "versions": self._versions,
         }
 
     def _memory_record(self) -> dict[str, Any]:

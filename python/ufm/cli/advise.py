@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -188,10 +189,9 @@ def class_names(text: str) -> list[str] | None:
 
     The file has passed the reader of counts, which skips blank lines as this does.
     """
-    path = Path(text)
-    if not path.is_file():
+    if not os.path.isfile(text):  # unlike Path.is_file, no error for a list too long for a name
         return None
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    with Path(text).open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file, strict=True) if row]
     header = [name.strip() for name in rows[0]]
     column = next((header.index(name) for name in ("name", "class") if name in header), None)

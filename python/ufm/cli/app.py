@@ -16,6 +16,7 @@ from typing import Any, cast
 import click
 
 import ufm
+from ufm import _core
 from ufm.cli import output, report
 from ufm.cli.advise import advise
 from ufm.cli.compare import compare
@@ -231,6 +232,10 @@ def _fail(message: str, where: str = "ufm") -> int:
 
 def _interrupted() -> int:
     print("ufm: interrupted", file=sys.stderr)
+    if _core.count_abandoned():
+        # An orderly exit would wait for the decomposition that was given up.
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
     return INTERRUPTED
 
 

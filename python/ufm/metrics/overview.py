@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ufm._html import Shown
 from ufm.metrics._arrays import Array, MetricWarning, as_float64, check_classes, to_numpy
 from ufm.metrics.alignment import NC3, UNC3, nc3, unc3
 from ufm.metrics.angles import GNC2, NC2, gnc2, nc2
@@ -26,8 +27,8 @@ from ufm.metrics.variability import (
 from ufm.problem import check_choice
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Shown):
     """The collapse metrics of one network; None where something they need was not given.
 
     Attributes

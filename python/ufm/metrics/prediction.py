@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm._factors import factor_balance
 from ufm.metrics._arrays import Array, as_float64, check_classes, namespace, norm
 from ufm.metrics._matrices import (
     ClassMatrix,
@@ -223,7 +224,7 @@ def predicted_grams(
     matrix = as_class_matrix("prediction", prediction)
     check_classes("counts", counts, matrix.num_classes)
     of_w, of_m = spectral_grams(matrix, counts)
-    ratio = math.sqrt(lambda_h / lambda_w)
+    ratio = factor_balance(lambda_w, lambda_h)
     return PredictedGrams(_scaled(of_w, ratio), _scaled(of_m, 1.0 / ratio))
 
 

@@ -144,10 +144,10 @@ def verdict(advice: Advice) -> str:
     if size == 1:
         return "There is a single class: nothing can merge."
     if advice.everything_collapsed:
-        beyond = "" if advice.lambda_max is None else f" (beyond {advice.lambda_max:.4g})"
         return (
-            f"Everything collapses: at lambda_z = {advice.lambda_z:.4g}{beyond} the features carry "
-            f"nothing and the bias alone predicts all {classes(size)}."
+            f"Everything collapses: at lambda_z = {advice.lambda_z:.4g} (beyond "
+            f"{advice.lambda_max:.4g}) the features carry nothing and the bias alone predicts all "
+            f"{classes(size)}."
         )
     if merged:
         total = sum(cluster.multiplicity for cluster in merged)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufm._html import Shown
 from ufm.planning._penalties import Penalties
 from ufm.planning._record import plain, record_of
 from ufm.problem import FloatArray
@@ -192,7 +193,7 @@ class Check:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Advice:
+class Advice(Shown):
     """Which classes merge, and what prevents it. Made by :func:`ufm.advise`.
 
     ``str(advice)`` is a text for people, ``to_dict()`` everything for programs, ``html()`` and
@@ -212,8 +213,8 @@ class Advice:
         Which classes the recommendations keep apart.
     clusters : list of ClusterAdvice
         In order of falling count.
-    lambda_max : float or None
-        Z = 0 at and above this lambda_z; None beyond 2000 different counts.
+    lambda_max : float
+        Z = 0 at and above this lambda_z.
     largest_lambda_z : float
         Largest lambda_z that keeps the protected classes apart with the margin, counts as they are
         (inf if none are protected).
@@ -237,7 +238,7 @@ class Advice:
     margin: float
     protect: str
     clusters: list[ClusterAdvice]
-    lambda_max: float | None
+    lambda_max: float
     largest_lambda_z: float
     largest_weight_decay: float | None
     oversampling: Oversampling

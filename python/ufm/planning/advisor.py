@@ -28,9 +28,6 @@ from ufm.theory.thresholds import thresholds
 
 PROTECT = ("tied", "all")
 
-# The norm behind lambda_max costs C^3 for C different counts; no verdict needs it.
-_LAMBDA_MAX_UP_TO = 2000
-
 BIAS_ONLY = 1e-3
 """Norm of z_k up to which a class counts as predicted by the bias alone: its features then change
 no probability by more than a thousandth."""
@@ -153,7 +150,7 @@ def advise(
         margin=margin,
         protect=protect,
         clusters=_clusters(solution, protected, penalties, oversampling, weights, alone),
-        lambda_max=_lambda_max(solution),
+        lambda_max=thresholds(counts, lambda_b).lambda_max,
         largest_lambda_z=largest,
         largest_weight_decay=None if math.isinf(largest) else penalties.weight_decay_for(largest),
         oversampling=oversampling,
@@ -270,7 +267,7 @@ def _alone_plans(
     tail = _tail(counts, protected, penalties)
     target = _target(penalties, margin)
     values, sizes = np.unique(counts, return_counts=True)
-    allowed = np.unique(counts[protected])
+    allowed = set(counts[protected].tolist())
     return {
         count: tail.smallest_alone(count, classes, target)
         for count, classes in zip(values.tolist(), sizes.tolist(), strict=True)
@@ -279,12 +276,6 @@ def _alone_plans(
 
 
 # ---------------------------------------------------------------------- assembly
-
-
-def _lambda_max(solution: Solution) -> float | None:
-    if solution.num_clusters > _LAMBDA_MAX_UP_TO:
-        return None
-    return thresholds(solution.counts, solution.lambda_b).lambda_max
 
 
 def _clusters(

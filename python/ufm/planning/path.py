@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm._html import Shown
 from ufm.planning.progress import Progress, Report
 from ufm.problem import (
     FloatArray,
@@ -64,7 +65,7 @@ class RankEvent:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Path:
+class Path(Shown):
     """Solutions of one problem along lambda_z, by :func:`path`.
 
     Attributes

@@ -9,20 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ufm.batch import solve_many
 from ufm.planning.grid import make_grid
 from ufm.planning.progress import Report
 from ufm.planning.sweep import run
 from ufm.problem import FloatArray, check_lambda_b, check_limit, check_positive
-from ufm.theory.thresholds import thresholds
+from ufm.theory.bias_only import bias_only_thresholds
 
 if TYPE_CHECKING:
     import xarray as xr
 
 PHASES = ("distinct", "minority_merged", "minority_by_bias_alone", "zero")
-
-_ACCURACY = 1e-10
-_LOWEST = 1e-6  # of lambda_max: the search for the bias-only threshold begins here
 
 
 def phase_diagram(
@@ -70,8 +66,8 @@ def phase_diagram(
           prediction, 2 that prediction is zero, so that the bias alone predicts them, 3 Z = 0;
         - ``minority_collapse``, ``majority_collapse`` (R,): sqrt(n) / N, NaN for a single class
           (Hong and Ling, arXiv 2309.09725);
-        - ``bias_only`` (R,): the lambda_z above which the minority classes are predicted by the
-          bias alone, located with the solver to a relative 1e-10 (derived);
+        - ``bias_only`` (R,): the lambda_z at and above which the minority classes are predicted by
+          the bias alone, as in :func:`ufm.bias_only_thresholds` (derived);
         - ``lambda_max`` (R,): Z = 0 at and above it (derived).
 
     Raises
@@ -139,7 +135,7 @@ def _with_phases(
     ratios = dataset["ratio"].values
     rows = np.stack([np.repeat([ratio * n_b, n_b], [k_a, k_b]) for ratio in ratios])
     total = rows.sum(axis=1)
-    top = np.array([thresholds(row, lambda_b).lambda_max for row in rows])
+    found = [bias_only_thresholds(row, lambda_b) for row in rows]
     collapse = [np.sqrt(rows[:, i]) / total for i in (0, -1)]
     majority, minority = (
         values if k > 1 else np.full_like(values, math.nan)
@@ -152,11 +148,11 @@ def _with_phases(
         "minority_collapse": (minority, "minority collapse", "the minority classes merge"),
         "majority_collapse": (majority, "majority collapse", "the majority classes merge"),
         "bias_only": (
-            _bias_only(rows, k_a, lambda_b, top),
+            np.array([one.clusters[-1].bias_only for one in found]),
             "bias-only threshold",
             "the bias alone predicts the minority classes",
         ),
-        "lambda_max": (top, "lambda_max", "Z = 0"),
+        "lambda_max": (np.array([one.lambda_max for one in found]), "lambda_max", "Z = 0"),
     }
     dataset = dataset.assign(
         {
@@ -174,17 +170,3 @@ def _with_phases(
 
 def _text(long_name: str, description: str) -> dict[str, Any]:
     return {"long_name": long_name, "description": description, "units": "1"}
-
-
-def _bias_only(rows: FloatArray, k_a: int, lambda_b: float, top: FloatArray) -> FloatArray:
-    """Where z_B vanishes, by bisection of all rows of counts at once.
-
-    Z then only tells majority classes from each other: its rank is below k_A.
-    """
-    low, high = _LOWEST * top, top.copy()
-    while (high > low * (1 + _ACCURACY)).any():
-        middle = np.sqrt(low) * np.sqrt(high)
-        vanished = solve_many(rows, middle, lambda_b, tol=1e-9).rank < k_a
-        high = np.where(vanished, middle, high)
-        low = np.where(vanished, low, middle)
-    return high

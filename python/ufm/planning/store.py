@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ufm._files import replacing, write_text
+from ufm._files import replacing, sync, write_text
 from ufm.planning.chunk import Arrays
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Store:
             return None
         import xarray as xr
 
+        _refuse_pickles(self.path)
         try:
             with xr.open_dataset(self.path, engine=_engine(self.path)) as file:
                 found = json.loads(file.attrs.get(IDENTITY, "null"))
@@ -72,9 +73,18 @@ class Store:
                     return file.load()
         except _Refused as refused:
             raise ValueError(str(refused)) from None
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            AttributeError,
+            MemoryError,
+            NotImplementedError,
+        ) as error:
             raise ValueError(
-                f"store: '{self.path}' cannot be read as a dataset ({error}); "
+                f"store: '{self.path}' cannot be read as a dataset ({error!s:.200}); "
                 "move it away to compute the sweep again"
             ) from error
         raise ValueError(f"store: '{self.path}' exists and holds no sweep; choose another path")
@@ -91,6 +101,7 @@ class Store:
                 if dataset[name].size > 1000 and dataset[name].dtype.kind in "fiu":
                     encoding[name] |= {"zlib": True, "complevel": 1, "shuffle": True}
             dataset.to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
+            sync(temporary)
         else:
             # Format 2 with consolidated metadata is what every reader of zarr understands.
             dataset.to_zarr(temporary, zarr_format=2, consolidated=True, encoding=encoding)
@@ -112,7 +123,7 @@ class Store:
             try:
                 record = json.loads(manifest.read_text(encoding="utf-8"))
                 found, chunk_size = record["identity"], int(record["chunk_size"])
-            except (ValueError, KeyError, TypeError) as error:
+            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(
                     f"store: '{manifest}' cannot be read ({error}); "
                     f"remove '{self.partial}' to start again"
@@ -212,6 +223,20 @@ class Store:
 
 class _Refused(Exception):
     """Told apart from errors in reading."""
+
+
+def _refuse_pickles(path: Path) -> None:
+    """Refuse a zarr store whose arrays are pickled, since to read one is to run what it holds."""
+    if not path.is_dir():
+        return
+    names = {".zarray", ".zmetadata", "zarr.json"}
+    for file in sorted(found for found in path.rglob("*") if found.name in names):
+        try:
+            text = json.dumps(json.loads(file.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError) as error:
+            raise ValueError(f"store: '{file}' cannot be read ({error!s:.200})") from None
+        if '"pickle"' in text or "numcodecs.pickle" in text:
+            raise ValueError(f"store: '{file}' describes an array of Python objects; refused")
 
 
 def _same(store: Store, found: dict[str, Any]) -> set[str]:

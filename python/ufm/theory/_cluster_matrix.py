@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm._memory import free_memory
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_class_weights, check_counts
@@ -51,8 +52,8 @@ def group(counts: ArrayLike, class_weights: ArrayLike | None = None) -> Grouping
     return Grouping(*grouped, num_samples=float(counts.sum()))
 
 
-@dataclass(frozen=True, eq=False)
-class ClusterMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class ClusterMatrix(Shown):
     """A matrix over classes (K, K) told by C x C numbers, for C clusters.
 
     Attributes

@@ -84,16 +84,17 @@ class Decoupled:
         if self.lambda_b / _AS_GOOD_AS_NO_BIAS < heaviest and bias.size > 1:
             bias = self._best_bias(lambda_z, start)
         share, rest = _shares(self.multiplicity, bias)
-        outside, _ = self._outside(lambda_z, bias)
+        outside, _ = self._outside(lambda_z, share, rest)
         # G = diag(d) - y x^T; its diagonal d - y x is collapse * outside.
         d = self.collapse * outside / rest
         root = np.sqrt(self.multiplicity)
         return _norm(d, share / root, root * d), bias
 
-    def _outside(self, lambda_z: float, bias: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _outside(
+        self, lambda_z: float, share: FloatArray, rest: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Probability q_i of all other clusters for the samples of cluster i, and dq_i/drho_i."""
         k = self.multiplicity
-        share, rest = _shares(k, bias)
         log_ratio = np.log(rest) - np.log(share) + np.log(k)  # rho
         theta = lambda_z / self.collapse
         differs = (k > 1) & (theta < 1)
@@ -135,7 +136,7 @@ class Decoupled:
         """Gradient of the loss in the bias, and the inverse of its Hessian times the gradient."""
         k = self.multiplicity
         share, rest = _shares(k, bias)
-        outside, slope = self._outside(lambda_z, bias)
+        outside, slope = self._outside(lambda_z, share, rest)
         total = k * self.loss_weight
         # The gradient of rho_i is v_i = (share - e_i) / rest_i, and the Hessian of the loss
         # sum_i total_i [slope_i v_i v_i^T + outside_i (diag(g_i) - g_i g_i^T)] + lambda_b diag(k)

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ufm._html import Shown
 from ufm._loss import Loss
 from ufm.problem import FloatArray
 from ufm.solution import BoolArray, Solution, Status
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LayerPeeledSolution:
+class LayerPeeledSolution(Shown):
     """Optimum of the layer-peeled model with its certificate.
 
     Made by :func:`ufm.layer_peeled`. Arrays follow the order of ``counts``.

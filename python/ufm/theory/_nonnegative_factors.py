@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ufm._factors import check_factor_lambdas, factor_balance
 from ufm.problem import FloatArray, check_limit
 from ufm.solution import Solution
 from ufm.theory._nonnegative_atoms import Atoms
@@ -72,7 +73,7 @@ class NonnegativeSolution(Solution):
         MemoryError
             If the factors do not fit into memory.
         """
-        lambda_w, lambda_h = self._factor_lambdas(lambda_w, lambda_h)
+        lambda_w, lambda_h = check_factor_lambdas(self.lambda_z, lambda_w, lambda_h)
         dim = check_limit("dim", dim)
         units = self.num_units
         if dim is not None and dim < units:
@@ -86,8 +87,8 @@ class NonnegativeSolution(Solution):
         else:
             self._family_units(self.atoms, W, A)
         # |w| = |a| in every unit; the lambdas shift the balance.
-        balance = (lambda_h / lambda_w) ** 0.25
-        return W * balance, A / (balance * np.sqrt(self.counts))
+        balance = math.sqrt(factor_balance(lambda_w, lambda_h))
+        return W * balance, A / np.sqrt(self.counts) / balance
 
     def __repr__(self) -> str:
         return super().__repr__().replace("<ufm.Solution", "<ufm.NonnegativeSolution", 1)

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from ufm._html import Shown
 from ufm.problem import check_lambda_b
 from ufm.theory._cluster_matrix import group, plain_number
 from ufm.theory._decoupled import Decoupled
@@ -38,8 +39,8 @@ class ClusterBiasOnly:
     bias_only: float
 
 
-@dataclass(frozen=True)
-class BiasOnlyThresholds:
+@dataclass(frozen=True, repr=False)
+class BiasOnlyThresholds(Shown):
     """Where features stop telling classes apart, cluster by cluster.
 
     Attributes

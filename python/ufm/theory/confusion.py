@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ufm._html import Shown
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_real
 from ufm.solution import Solution
@@ -57,8 +58,8 @@ class ClusterConfusion:
     accuracy: float
 
 
-@dataclass(frozen=True, eq=False)
-class Confusion:
+@dataclass(frozen=True, eq=False, repr=False)
+class Confusion(Shown):
     """Predictions of a network at the optimum for the samples of each class.
 
     All samples of a class have the same features there, hence the same logits z_k + b. The class

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ufm._html import Shown
 from ufm.problem import FloatArray, check_choice
 from ufm.solution import Solution
 from ufm.theory._cluster_matrix import ClusterMatrix, plain
@@ -14,8 +15,8 @@ from ufm.theory._cluster_matrix import ClusterMatrix, plain
 Side = Literal["columns", "rows"]
 
 
-@dataclass(frozen=True, eq=False)
-class Cosines:
+@dataclass(frozen=True, eq=False, repr=False)
+class Cosines(Shown):
     """Pairwise cosines of class vectors, cluster by cluster.
 
     Attributes

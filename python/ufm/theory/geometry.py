@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ufm.problem import FloatArray, check_positive
+from ufm._factors import check_factor_lambdas, factor_balance
+from ufm._html import Shown
+from ufm.problem import FloatArray
 from ufm.solution import Solution
 from ufm.theory._cluster_matrix import ClusterMatrix, plain
 from ufm.theory._nonnegative_factors import NonnegativeSolution
@@ -17,8 +18,8 @@ from ufm.theory.cosines import Cosines, check_solution
 _ROUNDING = 1e-13
 
 
-@dataclass(frozen=True, eq=False)
-class GramMatrix:
+@dataclass(frozen=True, eq=False, repr=False)
+class GramMatrix(Shown):
     """Inner products of one vector per class, cluster by cluster.
 
     Attributes
@@ -62,8 +63,8 @@ class GramMatrix:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class Geometry:
+@dataclass(frozen=True, eq=False, repr=False)
+class Geometry(Shown):
     """What a network at the optimum looks like, up to a rotation of the feature space.
 
     Attributes
@@ -142,9 +143,7 @@ def predicted_geometry(
             "solution must have signed features, got a NonnegativeSolution, whose factors are not "
             "those of a singular value decomposition; see its factors()"
         )
-    lambda_w, lambda_h = solution._factor_lambdas(lambda_w, lambda_h)
-    check_positive("lambda_w", lambda_w)
-    check_positive("lambda_h", lambda_h)
+    lambda_w, lambda_h = check_factor_lambdas(solution.lambda_z, lambda_w, lambda_h)
     solution._require_memory("predicted_geometry", solution.num_clusters)
     left, right = roots(
         solution.cluster_of,
@@ -153,7 +152,7 @@ def predicted_geometry(
         solution.between.dense(),
         solution.amplitudes,
     )
-    balance = math.sqrt(lambda_h / lambda_w)
+    balance = factor_balance(lambda_w, lambda_h)
     count = solution.cluster_count.copy()
     return Geometry(
         lambda_w,

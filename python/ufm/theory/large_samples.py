@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from ufm._html import Shown
 from ufm.problem import FloatArray, check_positive
 from ufm.theory._cluster_matrix import ClusterMatrix, plain, plain_number
 from ufm.theory.bias_only import bias_only_thresholds
@@ -15,8 +16,8 @@ from ufm.theory.cosines import Cosines, Side
 from ufm.theory.seli import SeliLimit, seli
 
 
-@dataclass(frozen=True, eq=False)
-class LargeSampleLimit:
+@dataclass(frozen=True, eq=False, repr=False)
+class LargeSampleLimit(Shown):
     """Counts s n for s -> infinity with lambda_z = c / N.
 
     The solution for counts s n and lambda_z is the solution for n and lambda_z sqrt(s), with the
@@ -139,8 +140,8 @@ class ClusterScales:
     bias_only: float
 
 
-@dataclass(frozen=True)
-class SampleScales:
+@dataclass(frozen=True, repr=False)
+class SampleScales(Shown):
     """What becomes of a problem as all counts grow by a factor s at fixed lambda_z.
 
     Attributes

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm.problem import FloatArray, check_class_weights, check_counts, check_lambda_b
 from ufm.solution import Status
 from ufm.theory._nonnegative_atoms import AtomProblem
@@ -46,8 +47,8 @@ class NonnegativeThreshold:
     vanishes: bool
 
 
-@dataclass(frozen=True)
-class NonnegativeThresholds:
+@dataclass(frozen=True, repr=False)
+class NonnegativeThresholds(Shown):
     """Collapse thresholds in lambda_z of a problem with nonnegative features.
 
     Attributes

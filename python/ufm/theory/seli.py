@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm._html import Shown
 from ufm._memory import explained_memory, require_memory, several_arrays
 from ufm.clusters import IntArray
 from ufm.problem import FloatArray, check_choice, check_lambda_b, check_positive
@@ -19,8 +20,8 @@ from ufm.theory.cosines import Cosines, Side, check_solution
 from ufm.theory.geometry import GramMatrix, roots
 
 
-@dataclass(frozen=True, eq=False)
-class SeliLimit:
+@dataclass(frozen=True, eq=False, repr=False)
+class SeliLimit(Shown):
     """Geometry that the solution tends to as lambda_z -> 0, and how it gets there.
 
     Attributes

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm import _core
+from ufm._html import Shown
 from ufm._linalg import ensure_lapack
 from ufm._loss import PLAIN, Loss, check_loss
 from ufm._memory import explained_memory, several_arrays
@@ -34,8 +35,8 @@ class ClusterThreshold:
     offset: float = 0.0
 
 
-@dataclass(frozen=True)
-class Thresholds:
+@dataclass(frozen=True, repr=False)
+class Thresholds(Shown):
     """Thresholds of a problem in lambda_z.
 
     Attributes

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ufm._html import Shown
 from ufm.problem import check_lambda_b, check_limit, check_positive, check_real
 from ufm.theory._cluster_matrix import plain_number
 from ufm.theory._decoupled import Decoupled
@@ -26,8 +27,8 @@ def _plain(values: Any) -> dict[str, Any]:
     return told
 
 
-@dataclass(frozen=True)
-class TwoClusterThresholds:
+@dataclass(frozen=True, repr=False)
+class TwoClusterThresholds(Shown):
     """Thresholds in lambda_z of k_A classes of n_A and k_B classes of n_B samples.
 
     Attributes
@@ -125,8 +126,8 @@ def two_cluster_thresholds(
     )
 
 
-@dataclass(frozen=True)
-class CriticalRatios:
+@dataclass(frozen=True, repr=False)
+class CriticalRatios(Shown):
     """Imbalance ratios r = n_A / n_B at which two clusters change, at fixed lambda_z and n_B.
 
     Attributes
@@ -269,8 +270,8 @@ def _last_coupled_ratio(
     return 1.0
 
 
-@dataclass(frozen=True)
-class ImbalanceLimit:
+@dataclass(frozen=True, repr=False)
+class ImbalanceLimit(Shown):
     """What happens as r -> infinity at fixed n_B when lambda_z = c / N^p.
 
     Attributes

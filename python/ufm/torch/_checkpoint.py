@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ufm._files import replacing
+from ufm._files import reading, replacing
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -28,8 +28,9 @@ def load_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
         If the file is damaged or holds anything but tensors and plain values.
     """
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+        with reading(path):
+            state = torch.load(path, map_location=device, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, AttributeError, IndexError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"checkpoint {path} cannot be read: {reason:.200}") from None
     if not isinstance(state, dict):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ufm._html import Shown
 from ufm.metrics import NC4, ClassStatistics, Report, report
 from ufm.problem import FloatArray
 from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement, linear_parameters
@@ -19,8 +20,8 @@ from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement, linear_pa
 Progress = Callable[[int, int | None], None]
 
 
-@dataclass(frozen=True, eq=False)
-class Collected:
+@dataclass(frozen=True, eq=False, repr=False)
+class Collected(Shown):
     """A model's classifier and the statistics of its features; all arrays are NumPy float64.
 
     Attributes

@@ -27,6 +27,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ufm._files import reading
 from ufm.problem import check_choice
 from ufm.torch._protocol_check import check_form
 from ufm.torch.config import MODES, RunConfig
@@ -94,6 +95,8 @@ class Protocol:
             # A variant must not undo what a quirk sets.
             record = merged(merged(base, changes), quirks)
             name = "_".join(labels) or self.name
+            if name != Path(name).name or name.startswith(".") or "\\" in name:
+                raise ValueError(f"protocol {self.name}: {name!r:.80} cannot be a folder's name")
             found.append(RunConfig.from_dict({**record, "name": name, "mode": mode}))
         chosen = published.get("only", self.record.get("only", []))
         if chosen:
@@ -188,7 +191,9 @@ def _read(name: str | os.PathLike[str]) -> tuple[str, str, str]:
     """Name and text of a protocol, and what errors call it."""
     path = Path(name)
     if path.suffix == ".toml":
-        return path.stem, path.read_text(encoding="utf-8"), str(path)
+        with reading(path):
+            text = path.read_text(encoding="utf-8")
+        return path.stem, text, str(path)
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
@@ -220,6 +225,10 @@ def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Proto
         )
     check_form(record, where)
     if "runs_of" in record:
+        if record["runs_of"] not in protocol_names():
+            raise ValueError(
+                f"{where}: 'runs_of' must name a protocol of ufm, got {record['runs_of']!r:.80}"
+            )
         # Another picture of the same runs, which are therefore kept in the other's folder.
         if is_other:
             raise ValueError(f"{where} is about another protocol's runs and has none of its own")

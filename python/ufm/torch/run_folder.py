@@ -7,7 +7,6 @@ import io
 import json
 import platform
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ufm._files import replacing, write_text
+from ufm._files import read_arrays, read_json_table, read_toml, reading, replacing, write_text
 from ufm._version import __version__
 from ufm.torch.config import RunConfig, to_toml
 
@@ -64,34 +63,40 @@ def load_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     config = read_config(folder)
-    try:
-        state = load_state(folder)
-        metrics = _read_metrics(folder / METRICS)
-        final: dict[str, NDArray[Any]] = {}
-        if (folder / FINAL).is_file():
-            # Opened here, since numpy leaves a damaged file open.
-            with (folder / FINAL).open("rb") as raw, np.load(raw, allow_pickle=False) as stored:
-                final = {name: stored[name] for name in stored.files}
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a damaged archive can raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"run {folder} is damaged: {reason:.200}") from None
+    state = load_state(folder)
+    metrics = _read_metrics(folder / METRICS)
+    final = read_arrays(folder / FINAL) if (folder / FINAL).is_file() else {}
     return Run(folder, config, state, metrics, final)
 
 
 def load_state(folder: Path) -> dict[str, Any]:
-    """The contents of a run's ``run.json``: status, lambdas, versions, times."""
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-    if not isinstance(state, dict) or not isinstance(state.get("status"), str):
-        raise ValueError(f"{STATE} does not say how the run stands")
+    """The contents of a run's ``run.json``: status, lambdas, versions, times.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is damaged.
+    """
+    state = read_json_table(folder / STATE)
+    if not isinstance(state.get("status"), str):
+        raise ValueError(f"{folder / STATE} tells no status: it is damaged, or no run's")
     return state
 
 
 def read_config(folder: Path) -> RunConfig:
-    """The configuration in a run's folder."""
-    with open(folder / CONFIG, "rb") as file:
-        return RunConfig.from_dict(tomllib.load(file))
+    """The configuration in a run's folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is damaged.
+    """
+    with reading(folder / CONFIG):
+        return RunConfig.from_dict(read_toml(folder / CONFIG))
 
 
 def is_done(folder: Path) -> bool:
@@ -145,8 +150,9 @@ def versions() -> dict[str, str]:
 def _read_metrics(path: Path) -> dict[str, NDArray[np.float64]]:
     if not path.is_file():
         return {}
-    with open(path, newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        return {}
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
+    with reading(path):
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        if not rows:
+            return {}
+        return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}

@@ -363,6 +363,16 @@ class _Training:
         if not path.is_file():
             return
         state = _checkpoint.load_checkpoint(path, torch.device("cpu"))
+        try:
+            self._take_up(state, path)
+        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"checkpoint {path} does not hold this run ({reason:.200}); remove it"
+            ) from None
+
+    def _take_up(self, state: dict[str, Any], path: Path) -> None:
+        """Continue from the contents of a checkpoint."""
         if RunConfig.from_dict(json.loads(state["config"])) != self.config:
             raise ValueError(f"checkpoint {path} belongs to another configuration")
         self.model.load_state_dict(state["model"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ufm._memory import free_memory
 from ufm.torch.data.images import Images, Split
 
 _STEMS = {
@@ -17,6 +18,7 @@ _STEMS = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _UNSIGNED_BYTE = 0x08
+_HEADER = 4 + 4 * 255  # the longest there is
 _FASHION = (
     "T-shirt/top",
     "Trouser",
@@ -64,12 +66,19 @@ def read_idx(path: Path) -> np.ndarray:
     ValueError
         If the file is no IDX file of unsigned bytes, or shorter or longer than it states.
     """
-    content = path.read_bytes()
     if path.suffix == ".gz":
         try:
-            content = gzip.decompress(content)
+            with gzip.open(path) as file:
+                # Never more than the header states, however much the archive unfolds to.
+                content = file.read(_HEADER)
+                stated = _stated_size(content)
+                if stated > free_memory():
+                    raise ValueError(f"{path} states {stated:,} bytes, more than is free")
+                content += file.read(stated + 1 - len(content))
         except (OSError, EOFError, zlib.error) as error:
             raise ValueError(f"{path} is not a whole gzip file: {error}") from None
+    else:
+        content = path.read_bytes()
     if len(content) < 4 or content[:2] != b"\0\0":
         raise ValueError(f"{path} is not an IDX file")
     kind, rank = content[2], content[3]
@@ -83,6 +92,15 @@ def read_idx(path: Path) -> np.ndarray:
     if held != stated:
         raise ValueError(f"{path} states {stated} bytes of shape {shape} but holds {held}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def _stated_size(header: bytes) -> int:
+    """Bytes that a file has by its own account, no less than its header."""
+    rank = header[3] if len(header) > 3 else 0
+    start = 4 + 4 * rank
+    if len(header) < start:
+        return len(header)
+    return max(start + math.prod(struct.unpack(f">{rank}I", header[4:start])), len(header))
 
 
 def _read_split(folder: Path, split: str) -> Split:

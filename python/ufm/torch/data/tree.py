@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import lzma
+import struct
 import tarfile
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -17,6 +19,9 @@ from ufm.torch.data.images import Images, Split
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 _MAX_PIXELS = 1 << 26  # a picture larger than that is a mistake or an attack
+_MAX_BYTES = 1 << 28  # the same of a file
+# What the suffixes stand for: none of the formats that Pillow hands to other programs.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 
 _Entry = tuple[str, str, str, bytes]  # split, class, name, content
 
@@ -35,7 +40,7 @@ def read_tar(path: Path, name: str) -> Images:
     """Read a tar of a tree of image files, without unpacking it to disk."""
     try:
         return _collect(_members(path), str(path), name)
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
@@ -43,6 +48,7 @@ def _walk(folder: Path) -> Iterator[_Entry]:
     for path in sorted(folder.rglob("*")):
         place = _place(PurePosixPath(path.relative_to(folder).as_posix()))
         if place is not None and path.is_file():
+            _check_size(path.stat().st_size, str(path))
             yield *place, path.read_bytes()
 
 
@@ -50,9 +56,17 @@ def _members(path: Path) -> Iterator[_Entry]:
     with tarfile.open(path) as archive:
         for member in archive:
             place = _place(PurePosixPath(member.name))
-            content = archive.extractfile(member) if place is not None and member.isfile() else None
-            if place is not None and content is not None:
+            if place is None or not member.isfile():
+                continue  # links too: what they point at is read where it lies
+            _check_size(member.size, f"{path}: {member.name}")
+            content = archive.extractfile(member)
+            if content is not None:
                 yield *place, content.read()
+
+
+def _check_size(size: int, where: str) -> None:
+    if size > _MAX_BYTES:
+        raise ValueError(f"{where} has {size:,} bytes, too many for a picture")
 
 
 def _place(path: PurePosixPath) -> tuple[str, str, str] | None:
@@ -116,12 +130,27 @@ def _decoder() -> Any:
 
     def decode(content: bytes, where: str) -> np.ndarray:
         try:
-            with Image.open(io.BytesIO(content)) as picture:
+            with (
+                warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+                Image.open(io.BytesIO(content), formats=_FORMATS) as picture,
+            ):
                 if picture.width * picture.height > _MAX_PIXELS:
                     raise ValueError(f"{picture.width} x {picture.height} pixels are too many")
                 grey = picture.mode in ("1", "L", "I;16", "LA")
                 pixels = np.asarray(picture.convert("L" if grey else "RGB"))
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        except (
+            UnidentifiedImageError,
+            Image.DecompressionBombError,
+            OSError,
+            SyntaxError,
+            ValueError,
+            TypeError,
+            KeyError,
+            IndexError,
+            struct.error,
+            zlib.error,
+            EOFError,
+        ) as error:
             raise ValueError(f"{where} is not a whole image: {error}") from None
         return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

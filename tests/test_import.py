@@ -73,5 +73,16 @@ def test_metrics_load_on_first_use_and_without_torch(run_python):
     assert done.returncode == 0, done.stderr
 
 
+def test_rooms_are_there_without_importing_them(run_python):
+    done = run_python(
+        "import sys, ufm\n"
+        "ufm.counts.load_counts('5x2'); ufm.figures.heatmap; ufm.torch\n"
+        "assert not {'torch', 'matplotlib', 'xarray'} & set(sys.modules)\n"
+        "from ufm import *\n"
+        "assert not {'torch', 'matplotlib', 'xarray'} & set(sys.modules)\n"
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_unknown_name_is_an_attribute_error():
     assert not hasattr(ufm, "solv")

@@ -91,7 +91,7 @@ def test_minority_runs_cross_the_threshold(name, first, last, threshold):
         assert all(_penalty(run).lambda_b == pytest.approx(0.02) for run in runs)
 
 
-@pytest.mark.parametrize("name", ["accuracy-cpu", "accuracy-digits"])
+@pytest.mark.parametrize("name", ["advised-cpu", "accuracy-digits"])
 def test_accuracy_runs_follow_the_advisor(name):
     """The protocol's factors are the advisor's own for its counts and lambdas."""
     runs = load_protocol(name).runs()
@@ -107,7 +107,7 @@ def test_accuracy_runs_follow_the_advisor(name):
         less = _penalty(variants["above-advised-lambda"]).lambda_z
         assert less == pytest.approx(advice.largest_lambda_z, rel=1e-3)
         weights = variants["above-advised-weights"].training.class_weights
-        assert advice.weights.plain == pytest.approx(weights, rel=2e-3)
+        assert advice.weights.plain == pytest.approx(weights, rel=5e-3)
     # And both theories have them apart with it, together without.
     for solve in (ufm.solve, ufm.nonnegative_solution):
         lambdas = (penalty.lambda_z, penalty.lambda_b)

@@ -1,8 +1,9 @@
 """Code with prompts in Markdown pages is run by Sphinx's doctest builder.
 
 A fenced block of the language ``pycon`` reads well on a code-hosting site, but Sphinx would take it
-for text. Blocks of one page share their names, from top to bottom. A page that says ``requires:
-torch`` in its front matter is left to tests/test_torch_docs.py where PyTorch is not installed.
+for text. Blocks of one page share their names, from top to bottom. Where PyTorch is not installed,
+a block that mentions it and the rest of its section are left out, and the build says so;
+tests/test_torch_docs.py runs those pages whole.
 """
 
 from __future__ import annotations
@@ -13,20 +14,34 @@ from docutils import nodes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+WITHOUT_TORCH = importlib.util.find_spec("torch") is None
+
+
+def _sections(node):
+    while node is not None:
+        if isinstance(node, nodes.section):
+            yield id(node)
+        node = node.parent
 
 
 def _mark(app, doctree):
-    required = app.env.metadata.get(app.env.docname, {}).get("requires", "").split()
-    missing = [name for name in required if importlib.util.find_spec(name) is None]
-    if missing:
-        logger.info("%s: code not run, no %s", app.env.docname, ", ".join(missing))
-        return
+    left_out = set()
+    skipped = 0
     for block in doctree.findall(nodes.literal_block):
-        if block.get("language") == "pycon":
-            block["testnodetype"] = "doctest"
-            block["groups"] = ["default"]
+        if block.get("language") != "pycon":
+            continue
+        if WITHOUT_TORCH and "torch" in block.astext():
+            left_out.add(next(_sections(block), None))
+        if left_out.intersection(_sections(block)):
+            skipped += 1
+            continue
+        block["testnodetype"] = "doctest"
+        block["groups"] = ["default"]
+    if skipped and app.builder.name == "doctest":
+        message = "%s: %d blocks not run, they need PyTorch"
+        logger.info(message, app.env.docname, skipped, color="yellow")
 
 
 def setup(app):
     app.connect("doctree-read", _mark)
-    return {"parallel_read_safe": True, "version": "1"}
+    return {"parallel_read_safe": True, "version": "2"}

@@ -129,7 +129,8 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
                                      options.tol, loss.problem().size() <= small_problem, quiet);
   const Index size = loss.problem().size();
   if (size <= small_problem ||
-      (size <= dense_limit && best.certificate.relative_gap > options.tol)) {
+      (size <= dense_limit &&
+       best.certificate.relative_gap > std::min(options.tol, factors_are_tight))) {
     use_exact_norm(loss.problem(), best);
   }
   if (size <= small_problem) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib.util
 import os
 import sys
@@ -79,7 +80,7 @@ numpydoc_xref_param_type = False
 
 # ------------------------------------------------------------------ examples that are run
 
-doctest_global_setup = "import numpy as np\nimport ufm\n"
+doctest_default_flags = doctest.ELLIPSIS
 
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
@@ -87,9 +88,10 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     "abort_on_example_error": True,
     "only_warn_on_example_error": False,
+    "image_scrapers": ("figure_scraper.scrape",),
     "capture_repr": ("_repr_html_", "__repr__"),
     "ignore_repr_types": r"matplotlib",
-    "matplotlib_animations": False,
+    "write_computation_times": False,
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,

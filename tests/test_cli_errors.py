@@ -171,3 +171,11 @@ def test_help(capsys, parts):
 def test_version(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"ufm {ufm.__version__}\n"
+
+
+@pytest.mark.parametrize("option", ["counts", "lambda_z", "lambda_b"])
+@pytest.mark.parametrize("text", ["y" * 5000, "x,:" * 2000, "9" * 5000 + "y"])
+def test_long_values_are_cut(capsys, option, text):
+    assert len(one_line(capsys, *arguments(**{option: text}))) < 400
+    sweep = ["sweep", *arguments(**{option: text})[1:]]
+    assert len(one_line(capsys, *sweep)) < 400

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -127,7 +128,7 @@ def test_other_version_is_refused(tmp_path, monkeypatch):
         run(store=path)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "swap"])
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "swap", "deflate"])
 def test_damaged_chunk_is_solved_again(tmp_path, damage):
     path = tmp_path / "out.nc"
     with pytest.raises(KeyboardInterrupt):
@@ -135,12 +136,17 @@ def test_damaged_chunk_is_solved_again(tmp_path, damage):
     chunk, other = (Path(f"{path}.partial") / f"chunk-00000{i}.npz" for i in (2, 1))
     content = chunk.read_bytes()
     middle = len(content) // 2
+    packed = io.BytesIO()
+    np.savez_compressed(packed, range=np.arange(1000))
+    stream = packed.getvalue()
     chunk.write_bytes(
         {
             "truncate": content[:middle],
             "flip": content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :],
             "empty": b"",
             "swap": other.read_bytes(),
+            # What zlib says is neither an OSError nor a ValueError.
+            "deflate": stream[:60] + b"\xff" * 40 + stream[100:],
         }[damage]
     )
     with pytest.warns(RuntimeWarning, match="chunk-000002.npz' is damaged"):

@@ -52,14 +52,25 @@ py::dict to_dict(BatchResult&& result) {
 // The arrays' lengths and the rows' bounds are the caller's responsibility.
 py::dict solve_many(const Doubles& counts, const Indices& count_start, const Indices& num_classes,
                     const Doubles& class_weights, const Indices& weight_start,
-                    const Doubles& lambda_z, const Doubles& lambda_b, double tol,
-                    int max_iterations, int threads, double time_limit) {
+                    const Doubles& lambda_z, const Doubles& lambda_b, const Doubles& scale,
+                    const Indices& scale_start, const Doubles& offset, const Indices& offset_start,
+                    const Doubles& smoothing, double tol, int max_iterations, int threads,
+                    double time_limit) {
   BatchInput input;
   input.size = num_classes.size();
   input.num_classes = num_classes.data();
   input.counts = {counts.data(), count_start.data()};
   if (class_weights.size()) {
     input.class_weights = {class_weights.data(), weight_start.data()};
+  }
+  if (scale.size()) {
+    input.scale = {scale.data(), scale_start.data()};
+  }
+  if (offset.size()) {
+    input.offset = {offset.data(), offset_start.data()};
+  }
+  if (smoothing.size()) {
+    input.smoothing = smoothing.data();
   }
   input.lambda_z = lambda_z.data();
   input.lambda_b = lambda_b.data();
@@ -149,12 +160,14 @@ bool any_row_has_distinct(const Doubles& counts, const Indices& count_start,
 }
 
 // Cluster of each class, and count, loss weight and multiplicity of each cluster.
-py::tuple group(const Doubles& counts, const Doubles& class_weights) {
+py::tuple group(const Doubles& counts, const Doubles& class_weights, const Doubles& scale,
+                const Doubles& offset) {
   Grouping grouping;
   const auto map = [](const Doubles& values) {
     return Vector(Eigen::Map<const Vector>(values.data(), values.size()));
   };
-  const Problem problem = make_problem(map(counts), map(class_weights), 1.0, 1.0, {}, grouping);
+  const Problem problem = make_problem(map(counts), map(class_weights), 1.0, 1.0,
+                                       {map(scale), map(offset), 0.0}, grouping);
   const auto copy = [](const auto& values) {
     using Value = std::decay_t<decltype(*values.data())>;
     return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
@@ -168,8 +181,9 @@ py::tuple group(const Doubles& counts, const Doubles& class_weights) {
 void register_batch(py::module_& module) {
   module.def("solve_many", &solve_many, py::arg("counts"), py::arg("count_start"),
              py::arg("num_classes"), py::arg("class_weights"), py::arg("weight_start"),
-             py::arg("lambda_z"), py::arg("lambda_b"), py::arg("tol"), py::arg("max_iterations"),
-             py::arg("threads"), py::arg("time_limit"),
+             py::arg("lambda_z"), py::arg("lambda_b"), py::arg("scale"), py::arg("scale_start"),
+             py::arg("offset"), py::arg("offset_start"), py::arg("smoothing"), py::arg("tol"),
+             py::arg("max_iterations"), py::arg("threads"), py::arg("time_limit"),
              "Solve many problems on a pool of threads; returns arrays by name.");
   module.def("first_bad_row", &first_bad_row, py::arg("values"), py::arg("start"),
              py::arg("length"));
@@ -179,6 +193,7 @@ void register_batch(py::module_& module) {
              py::arg("count_start"), py::arg("num_classes"), py::arg("class_weights"),
              py::arg("weight_start"), py::arg("limit"));
   module.def("group", &group, py::arg("counts"), py::arg("class_weights"),
+             py::arg("scale") = Doubles(0), py::arg("offset") = Doubles(0),
              "Cluster of each class; count, loss weight and multiplicity of each cluster.");
 }
 

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 
 namespace ufm {
@@ -55,33 +56,45 @@ Index count_rank(const Problem& problem, const ReducedSolution& solution) {
   return rank + problem.within_rank(solution.amplitudes);
 }
 
+// Value at Z = 0 and b = 0: the offsets are all there is of the logits.
+double loss_at_zero(const Problem& problem) {
+  const Vector& k = problem.multiplicity;
+  const double top = problem.offset.maxCoeff();
+  const double log_sum = top + std::log(k.dot((problem.offset.array() - top).exp().matrix()));
+  const double mean = k.dot(problem.offset) / problem.num_classes();
+  const auto of_label =
+      (1.0 - problem.smoothing) * problem.offset.array() + problem.smoothing * mean;
+  return k.cwiseProduct(problem.loss_weight).dot((log_sum - of_label).matrix());
+}
+
 // The grouped problem of a row; kept for as long as the following problems have the same row.
 class ProblemCache {
  public:
   const Problem& get(const BatchInput& input, Index i) {
-    const double* counts = input.counts.row(i);
-    const double* weights = input.class_weights.row(i);
-    const Index size = input.num_classes[i];
-    if (counts != counts_ || weights != weights_ || size != size_) {
-      const Eigen::Map<const Vector> count_map(counts, size);
-      const Vector weight_vector =
-          weights ? Vector(Eigen::Map<const Vector>(weights, size)) : Vector();
-      counts_ = nullptr;  // in case of an exception
-      problem_ = make_problem(count_map, weight_vector, input.lambda_z[i], input.lambda_b[i], {},
-                              grouping_);
-      counts_ = counts;
-      weights_ = weights;
-      size_ = size;
+    const Key key{input.counts.row(i), input.class_weights.row(i), input.scale.row(i),
+                  input.offset.row(i), input.num_classes[i]};
+    if (key != key_) {
+      const auto vector = [&](const double* row) {
+        return row ? Vector(Eigen::Map<const Vector>(row, input.num_classes[i])) : Vector();
+      };
+      key_ = Key();  // in case of an exception
+      problem_ =
+          make_problem(vector(input.counts.row(i)), vector(input.class_weights.row(i)),
+                       input.lambda_z[i], input.lambda_b[i],
+                       {vector(input.scale.row(i)), vector(input.offset.row(i)), 0.0}, grouping_);
+      key_ = key;
     }
+    problem_.smoothing = input.smoothing ? input.smoothing[i] : 0.0;
     problem_.lambda_z = input.lambda_z[i];
     problem_.lambda_b = input.lambda_b[i];
     return problem_;
   }
 
  private:
-  const double* counts_ = nullptr;
-  const double* weights_ = nullptr;
-  Index size_ = 0;
+  // Where the rows lie, and their length.
+  using Key = std::tuple<const double*, const double*, const double*, const double*, Index>;
+
+  Key key_;
   Grouping grouping_;
   Problem problem_;
 };
@@ -238,11 +251,10 @@ class BatchRun {
     append(solution.amplitudes);
   }
 
-  // Z = 0 and b = 0 are feasible, and so is the dual point P = I, whose value is 0.
+  // Z = 0 and b = 0 are feasible, and no loss is negative.
   void record_trivial(const Problem& problem, Index i, Status status) {
     const auto at = static_cast<std::size_t>(i);
-    const double objective =
-        problem.multiplicity.dot(problem.loss_weight) * std::log(problem.num_classes());
+    const double objective = loss_at_zero(problem);
     const double gap = relative_gap(objective, 0.0);
     result_.objective[at] = objective;
     result_.relative_gap[at] = gap;

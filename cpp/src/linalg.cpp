@@ -258,6 +258,12 @@ Svd thin_svd(const Matrix& a) {
   if (use_lapack(std::min(a.rows(), a.cols()))) {
     return lapack_svd(a, true);
   }
+  if (a.rows() == 1 && a.cols() > 1) {
+    // Eigen would refer to an entry of an empty matrix.
+    Svd column = thin_svd(a.transpose());
+    std::swap(column.left, column.right);
+    return column;
+  }
   const Eigen::BDCSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
 }
@@ -273,6 +279,9 @@ Vector singular_values(const Matrix& a, Monitor& monitor) {
 Vector singular_values(const Matrix& a) {
   if (use_lapack(std::min(a.rows(), a.cols()))) {
     return lapack_svd(a, false).values;
+  }
+  if (a.rows() == 1) {
+    return Vector::Constant(1, a.norm());
   }
   return Eigen::BDCSVD<Matrix>(a).singularValues();
 }

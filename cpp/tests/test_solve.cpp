@@ -51,6 +51,28 @@ UFM_TEST(methods_agree_with_every_option_switched_on) {
   EXPECT(factored.certificate.dual <= proximal.certificate.primal + 1e-15);
 }
 
+UFM_TEST(objectives_are_exact_at_loose_tolerances) {
+  Problem problem;
+  problem.count = (Vector(2) << 36.7, 4.96).finished();
+  problem.multiplicity = Vector::Constant(2, 2.0);
+  problem.loss_weight = (Vector(2) << 0.013, 0.295).finished();
+  problem.scale = Vector::Ones(2);
+  problem.offset = Vector::Zero(2);
+  problem.smoothing = 0.07;
+  problem.lambda_z = 2.6e-7;
+  problem.lambda_b = 5.0;
+  for (const Method method : {Method::factored, Method::proximal}) {
+    for (const double tol : {1e-2, 3e-4, 1e-8}) {
+      const ReducedSolution solution = solve_by(problem, method, tol);
+      LossState state;
+      BlockLoss(problem).evaluate(solution.point.m, solution.point.bias, state);
+      const double exact =
+          primal_value(problem, state, solution.point.bias, nuclear_norm(solution.point.m));
+      EXPECT_NEAR(solution.certificate.primal, exact, 2e-9 * exact);
+    }
+  }
+}
+
 UFM_TEST(invalid_problems_are_refused) {
   Problem problem = testing::minority_problem(0.001);
   problem.count[0] = -1.0;

@@ -1,4 +1,6 @@
 // Thresholding and norms against definitions.
+#include <algorithm>
+
 #include "check.hpp"
 #include "ufm/spectral.hpp"
 
@@ -28,6 +30,21 @@ UFM_TEST(svt_is_the_proximal_point) {
   EXPECT_NEAR(subgradient.cwiseProduct(result.value).sum(), nuclear_norm(result.value), 1e-11);
   EXPECT_NEAR(result.nuclear_norm, nuclear_norm(result.value), 1e-11);
   EXPECT(result.rank == (singular_values(a).array() > tau).count());
+}
+
+// Sanitizers watch over these: Eigen by itself has undefined behaviour at a single long row.
+UFM_TEST(svt_of_rows_and_columns_is_shrinking) {
+  for (const Index size : {2, 15, 16, 40, 47}) {
+    const Matrix row = waves(1, size);
+    const double norm = row.norm();
+    const ThresholdedMatrix result = svt(row, 0.25 * norm);
+    EXPECT_NEAR((result.value - 0.75 * row).norm(), 0.0, 1e-13 * norm);
+    EXPECT_NEAR((svt(row.transpose(), 0.25 * norm).value - result.value.transpose()).norm(), 0.0,
+                1e-13 * norm);
+    EXPECT_NEAR(singular_values(row)[0], norm, 1e-13 * norm);
+    EXPECT_NEAR(nuclear_norm(waves(2, size)), nuclear_norm(waves(2, size).transpose()), 1e-12);
+    EXPECT(svt(waves(3, size), 0.0).rank == std::min<Index>(3, size));
+  }
 }
 
 UFM_TEST(operator_norm_is_bracketed) {

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from ufm._version import __version__
 
 if TYPE_CHECKING:
-    from ufm import counts, figures, losses, metrics, torch
+    from ufm import counts as counts
+    from ufm import figures as figures
+    from ufm import losses, metrics
+    from ufm import torch as torch
     from ufm._loss import Loss
     from ufm.batch import Batch, solve_many
     from ufm.comparison import Comparison, compare_prediction
@@ -136,8 +139,10 @@ __all__ = [
     "bias_only_thresholds",
     "compare_prediction",
     "confusion",
+    "counts",
     "critical_ratios",
     "cross_entropy",
+    "figures",
     "imbalance_limit",
     "large_sample_limit",
     "layer_peeled",
@@ -156,6 +161,7 @@ __all__ = [
     "svt",
     "sweep",
     "thresholds",
+    "torch",
     "two_cluster_thresholds",
 ]
 

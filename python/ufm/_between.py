@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,3 +65,32 @@ class StructuredBetween:
 
 
 Between = DenseBetween | StructuredBetween
+
+
+def unpack_point(
+    points: FloatArray | None, start: int, clusters: int, columns: int
+) -> tuple[Between, FloatArray, FloatArray]:
+    """M, scaled bias and amplitudes of a problem from where the core packed them.
+
+    Parameters
+    ----------
+    points : ndarray or None
+        Those of a whole batch; None stands for zeros.
+    start : int
+        Where the problem begins.
+    clusters, columns : int
+        C, and the columns of L in M = diag(d) + L R^T; negative where M is held whole.
+    """
+    low_rank = (clusters, columns)
+    matrix = [(clusters, clusters)] if columns < 0 else [(clusters,), low_rank, low_rank]
+    shapes: list[tuple[int, ...]] = [*matrix, (clusters,), (clusters,)]
+    if points is None:
+        parts = [np.zeros(shape) for shape in shapes]
+    else:
+        sizes = [math.prod(shape) for shape in shapes]
+        # A copy, so that a solution does not keep the whole batch alive.
+        pieces = np.split(points[start : start + sum(sizes)].copy(), np.cumsum(sizes)[:-1])
+        parts = [p.reshape(s, order="F") for p, s in zip(pieces, shapes, strict=True)]
+    *held, scaled_bias, amplitudes = parts
+    between = DenseBetween(*held) if columns < 0 else StructuredBetween(*held)
+    return between, scaled_bias, amplitudes

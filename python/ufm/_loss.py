@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ufm import _core
 from ufm.clusters import IntArray
 from ufm.problem import (
     FloatArray,
@@ -204,18 +205,33 @@ def check_loss(
         return PLAIN, weights
     if not isinstance(loss, Loss):
         raise TypeError(f"loss must be a ufm.Loss or None, got {loss!r:.80}")
-    for name, vector in loss._vectors().items():
-        if vector is not None and vector.size != counts.size:
-            raise ValueError(
-                f"loss must fit the counts: its {name} have {vector.size} entries "
-                f"for {counts.size} classes"
-            )
+    check_fit(loss, counts.size)
     if loss.class_weights is None:
         return loss, weights
     if weights is not None:
         raise ValueError("class_weights must not be given where the loss has class_weights already")
     check_loss_weights("class_weights of the loss", loss.class_weights, counts)
     return loss, np.array(loss.class_weights)
+
+
+def group(
+    counts: FloatArray, class_weights: FloatArray | None, loss: Loss
+) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
+    """Cluster of each class; count, loss weight and multiplicity of each cluster."""
+    shape = loss.core_arguments()
+    return _core.group(
+        counts, _EMPTY if class_weights is None else class_weights, shape["scale"], shape["offset"]
+    )
+
+
+def check_fit(loss: Loss, num_classes: int) -> None:
+    """Refuse a loss whose vectors are for another number of classes."""
+    for name, vector in loss._vectors().items():
+        if vector is not None and vector.size != num_classes:
+            raise ValueError(
+                f"loss must fit the counts: its {name} have {vector.size} entries "
+                f"for {num_classes} classes"
+            )
 
 
 def _read_only(name: str, values: ArrayLike | None, *, positive: bool) -> FloatArray | None:

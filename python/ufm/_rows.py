@@ -80,18 +80,22 @@ def check_problems(
     lambda_z: ArrayLike,
     lambda_b: ArrayLike,
     class_weights: ArrayLike | Iterable[ArrayLike] | None,
+    num_losses: int | None,
 ) -> Problems:
-    """Broadcast the arguments of many problems against each other and check them all."""
+    """Broadcast the arguments of many problems against each other and check them all.
+
+    ``num_losses`` is the number of losses, where one was given for each problem.
+    """
     count_rows = _parse_rows("counts", counts)
     weight_rows = None if class_weights is None else _parse_rows("class_weights", class_weights)
     lambda_z_array = _parameters("lambda_z", lambda_z, check_positive)
     lambda_b_array = _parameters("lambda_b", lambda_b, lambda _, value: check_lambda_b(value))
-    size = _common_size(count_rows, weight_rows, lambda_z_array, lambda_b_array)
+    size = _common_size(count_rows, weight_rows, lambda_z_array, lambda_b_array, num_losses)
     count_rows = count_rows.expand(size)
     _check_counts(count_rows)
     if weight_rows is not None:
         weight_rows = weight_rows.expand(size)
-        _check_weights(weight_rows, count_rows)
+        check_weights(weight_rows, count_rows)
     return Problems(
         count_rows,
         weight_rows,
@@ -160,20 +164,26 @@ def _parameters(name: str, value: Any, check: Callable[[str, Any], float]) -> Fl
         try:
             check(name, array[index])
         except (ValueError, TypeError) as error:
-            _blame(int(index), error)
+            blame(int(index), error)
     return array
 
 
 def _common_size(
-    counts: Rows, weights: Rows | None, lambda_z: FloatArray, lambda_b: FloatArray
+    counts: Rows,
+    weights: Rows | None,
+    lambda_z: FloatArray,
+    lambda_b: FloatArray,
+    num_losses: int | None,
 ) -> int:
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "counts": () if counts.shared else (len(counts),),
         "lambda_z": lambda_z.shape,
         "lambda_b": lambda_b.shape,
     }
     if weights is not None:
         shapes["class_weights"] = () if weights.shared else (len(weights),)
+    if num_losses is not None:
+        shapes["loss"] = (num_losses,)
     try:
         shape = np.broadcast_shapes(*shapes.values())
     except ValueError:
@@ -193,10 +203,10 @@ def _check_counts(rows: Rows) -> None:
         try:
             check_counts(rows.row(bad))
         except ValueError as error:
-            _blame(bad, error, rows)
+            blame(bad, error, rows)
 
 
-def _check_weights(rows: Rows, counts: Rows) -> None:
+def check_weights(rows: Rows, counts: Rows) -> None:
     differs = rows.length != counts.length
     bad = int(np.argmax(differs)) if differs.any() else -1
     if bad < 0:
@@ -207,10 +217,10 @@ def _check_weights(rows: Rows, counts: Rows) -> None:
         try:
             check_class_weights(rows.row(bad), counts.row(bad))
         except ValueError as error:
-            _blame(bad, error, rows if counts.shared else None)
+            blame(bad, error, rows if counts.shared else None)
 
 
-def _blame(index: int, error: Exception, rows: Rows | None = None) -> NoReturn:
+def blame(index: int, error: Exception, rows: Rows | None = None) -> NoReturn:
     """Raise the error again with the problem's index, unless all problems share the row."""
     if rows is not None and rows.shared:
         raise error

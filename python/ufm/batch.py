@@ -15,11 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ufm import _core
-from ufm._between import Between, DenseBetween, StructuredBetween
+from ufm._batch_losses import PLAIN_ARGUMENTS, Losses, check_all
+from ufm._between import unpack_point
 from ufm._html import Shown
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
+from ufm._loss import PLAIN, Loss, group
 from ufm._memory import explained_memory
-from ufm._rows import IntArray, Problems, Rows, check_problems
+from ufm._rows import IntArray, Problems, Rows
 from ufm._workers import batch_threads
 from ufm.problem import FloatArray, check_limit, check_positive
 from ufm.solution import BoolArray, Solution, Status
@@ -43,6 +45,7 @@ def solve_many(
     *,
     tol: float = 1e-6,
     class_weights: ArrayLike | Iterable[ArrayLike] | None = None,
+    loss: Loss | Iterable[Loss | None] | None = None,
     max_iterations: int | None = None,
     threads: int | None = None,
     time_limit: float | None = None,
@@ -50,8 +53,7 @@ def solve_many(
     """Solve many independent problems at once, each as :func:`ufm.solve` would.
 
     The problems are shared among threads, outside Python's global lock. Those with one or two
-    different counts take a few microseconds each. The loss is plain or weighted cross-entropy; for
-    the others of :mod:`ufm.losses` call :func:`ufm.solve`.
+    different counts take a few microseconds each where the loss is plain or weighted cross-entropy.
 
     Parameters
     ----------
@@ -65,6 +67,9 @@ def solve_many(
         Relative duality gap at which a solve counts as converged.
     class_weights : array_like of shape (M, K) or (K,), or sequence of M array_like, optional
         Loss weight per class.
+    loss : Loss or sequence of M Loss or None, optional
+        Smoothed labels, scaled and shifted logits, class weights (:mod:`ufm.losses`): one loss for
+        all problems, or one for each, where None stands for plain cross-entropy.
     max_iterations : int, optional
         Limit on the iterations of each solve.
     threads : int, optional
@@ -113,7 +118,7 @@ def solve_many(
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
     with explained_memory("the counts and lambdas of all problems are copied"):
-        problems = check_problems(counts, lambda_z, lambda_b, class_weights)
+        problems, losses = check_all(counts, lambda_z, lambda_b, class_weights, loss)
 
     begin = time.perf_counter()
     rows, weights = problems.counts, problems.weights
@@ -124,7 +129,10 @@ def solve_many(
         weights.values if weights is not None else _NO_VALUES,
         weights.start if weights is not None else _NO_INDICES,
     )
-    large = _core.any_row_has_distinct(*arrays, _core.lapack_crossover)
+    longest = int(rows.length.max(initial=0))
+    large = _core.any_row_has_distinct(*arrays, _core.lapack_crossover) or (
+        losses is not None and losses.have_shape and longest >= _core.lapack_crossover
+    )
     if large:
         ensure_lapack()
     # One BLAS thread: the workers are the threads, and sums keep their order for any number.
@@ -136,6 +144,7 @@ def solve_many(
             *arrays,
             lambda_z=problems.lambda_z,
             lambda_b=problems.lambda_b,
+            **(PLAIN_ARGUMENTS if losses is None else losses.core_arguments(rows.length)),
             tol=tol,
             max_iterations=limit or 0,
             threads=workers,
@@ -155,6 +164,7 @@ def solve_many(
         wall_seconds=time.perf_counter() - begin,
         _counts=rows,
         _weights=weights,
+        _losses=losses,
         _rank=fields["rank"],
         _started=fields["num_clusters"] > 0,
         _num_columns=fields["num_columns"],
@@ -222,6 +232,7 @@ class Batch(Shown, Sequence[Solution]):
     wall_seconds: float
     _counts: Rows
     _weights: Rows | None
+    _losses: Losses | None
     _rank: IntArray  # -1 where it is computed on demand
     _started: BoolArray
     _num_columns: IntArray  # of a structured M, or -1
@@ -344,15 +355,22 @@ class Batch(Shown, Sequence[Solution]):
             **{name: getattr(self, name)[which] for name in names},
             _counts=self._counts.take(which),
             _weights=None if self._weights is None else self._weights.take(which),
+            _losses=None if self._losses is None else self._losses.take(which),
         )
 
     def _solution(self, index: int) -> Solution:
         counts = self._counts.row(index).copy()
-        weights = None if self._weights is None else self._weights.row(index).copy()
-        cluster_of, cluster_count, loss_weight, multiplicity = _core.group(
-            counts, _NO_VALUES if weights is None else weights
+        # Where the weights are those of losses, a loss without any has ones among them.
+        bare = self._losses is not None and self._losses.lack_weights(index)
+        weights = None if self._weights is None or bare else self._weights.row(index).copy()
+        loss = PLAIN if self._losses is None else self._losses[index]
+        cluster_of, cluster_count, loss_weight, multiplicity = group(counts, weights, loss)
+        between, scaled_bias, amplitudes = unpack_point(
+            self._points if self._started[index] else None,
+            int(self._point_start[index]),
+            cluster_count.size,
+            int(self._num_columns[index]),
         )
-        between, scaled_bias, amplitudes = self._point(index, cluster_count.size)
         rank = int(self._rank[index])
         return Solution(
             counts=counts,
@@ -377,22 +395,5 @@ class Batch(Shown, Sequence[Solution]):
             linear_algebra=backend_name(cluster_count.size),
             num_nodes=int(self._num_nodes[index]),
             known_rank=rank if rank >= 0 else None,
+            loss=loss,
         )
-
-    def _point(self, index: int, clusters: int) -> tuple[Between, FloatArray, FloatArray]:
-        columns = int(self._num_columns[index])
-        low_rank = (clusters, columns)
-        matrix = [(clusters, clusters)] if columns < 0 else [(clusters,), low_rank, low_rank]
-        shapes: list[tuple[int, ...]] = [*matrix, (clusters,), (clusters,)]
-        if not self._started[index]:
-            parts = [np.zeros(shape) for shape in shapes]
-        else:
-            sizes = [math.prod(shape) for shape in shapes]
-            start = int(self._point_start[index])
-            # A copy, so that a solution does not keep the whole batch alive.
-            values = self._points[start : start + sum(sizes)].copy()
-            pieces = np.split(values, np.cumsum(sizes)[:-1])
-            parts = [p.reshape(s, order="F") for p, s in zip(pieces, shapes, strict=True)]
-        *held, scaled_bias, amplitudes = parts
-        between = DenseBetween(*held) if columns < 0 else StructuredBetween(*held)
-        return between, scaled_bias, amplitudes

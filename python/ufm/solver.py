@@ -14,9 +14,8 @@ from numpy.typing import ArrayLike
 from ufm import _core
 from ufm._between import DenseBetween, StructuredBetween
 from ufm._linalg import backend_name, ensure_lapack, limited_threads
-from ufm._loss import Loss, check_loss
+from ufm._loss import Loss, check_loss, group
 from ufm._memory import memory_error, several_arrays
-from ufm.clusters import IntArray
 from ufm.problem import (
     FloatArray,
     check_choice,
@@ -50,23 +49,12 @@ def _is_too_small_for_threads(
 def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
     if not (loss.has_scales or loss.has_offsets):
         return _core.has_distinct(counts, weights, limit)
-    return counts.size >= limit and _group(counts, weights, loss)[1].size >= limit
-
-
-def _group(counts: FloatArray, weights: FloatArray, loss: Loss) -> tuple[IntArray, FloatArray]:
-    """Cluster of each class and count of each cluster, in the order of the core."""
-    if not (loss.has_scales or loss.has_offsets):
-        return _core.group(counts, weights)[:2]
-    shape = loss.core_arguments()
-    keys = [counts, weights, shape["scale"], shape["offset"]]
-    falling = -np.stack([key for key in keys if key.size])
-    alike, cluster_of = np.unique(falling, axis=1, return_inverse=True)
-    return cluster_of.reshape(-1), -alike[0]
+    return counts.size >= limit and group(counts, weights, loss)[1].size >= limit
 
 
 def _what(counts: FloatArray, weights: FloatArray, loss: Loss, method: str) -> str:
     """What a solve needs memory for, told where it runs out."""
-    clusters = _group(counts, weights, loss)[1].size
+    clusters = group(counts, weights, loss)[1].size
     return (
         f"solving {counts.size} classes with {clusters} different counts by method '{method}' "
         f"{several_arrays(clusters, clusters)}"
@@ -95,7 +83,7 @@ def _starting_point(
             "start must have the same smoothing, scales and offsets: it has "
             f"{start.loss.describe()}, the problem has {loss.describe()}"
         )
-    cluster_of, count = _group(counts, weights, loss)
+    cluster_of, count, _, _ = group(counts, weights, loss)
     if not np.array_equal(cluster_of, start.cluster_of):
         raise ValueError(
             f"start must group the classes into the same clusters: it has {start.num_classes} "

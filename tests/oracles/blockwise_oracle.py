@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
 from oracles.numpy_oracle import Array, Certificate
 
@@ -167,9 +168,9 @@ class Oracle:
         within = float((self.at.sizes - 1) @ np.abs(self.amplitudes))
         return float(np.linalg.svd(self.between(), compute_uv=False).sum()) + within
 
-    def nuclear_norm_below(self, norm: float) -> float:
+    def nuclear_norm_below(self, point: DualPoint, norm: float) -> float:
         """Lower bound ``<G, X> / ||G||_2`` of the nuclear norm of X = Z D^{1/2}."""
-        at, point = self.at, self.plain_point()
+        at = self.at
         inner = 0.0
         for columns, each in point.blocks():
             weight = at.sizes[columns] * at.pi[columns]
@@ -312,7 +313,7 @@ class Oracle:
         """The dual points worth trying."""
         points = [] if lambda_b == 0 else [self.plain_point()]
         # A second set of passes only where the bias equation is delicate or all is cheap.
-        if np.isfinite(lambda_b) and (self.at.count <= DENSE_NORM or lambda_b < 1e-6):
+        if np.isfinite(lambda_b) and (self.at.count <= DENSE_NORM or lambda_b < 0.1):
             points.append(self.repaired_point(lambda_b))
         return points
 
@@ -344,14 +345,11 @@ def _slices(size: int) -> Iterator[tuple[slice, None]]:
 def _norm_above(matrix: Array) -> tuple[float, float]:
     """An upper bound of the operator norm, proved by a Cholesky factorisation, and its excess.
 
-    Starts just above a power iteration's estimate; sigma^2 I - G^T G has a factorisation only if
+    Starts just above Lanczos' estimate; sigma^2 I - G^T G has a factorisation only if
     sigma exceeds the norm, up to rounding of relative size 1e-12.
     """
     gram = matrix.T @ matrix
-    probe = np.random.default_rng(1).standard_normal((gram.shape[0], 8))
-    for _ in range(30):
-        probe = np.linalg.qr(gram @ probe)[0]
-    square = float(np.linalg.eigvalsh(probe.T @ gram @ probe)[-1])
+    square = _largest_eigenvalue(gram)
     for excess in (1e-11, 1e-10, 1e-9, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0):
         shifted = -gram
         shifted[np.diag_indices_from(shifted)] += square * (1.0 + 2.0 * excess)
@@ -362,3 +360,13 @@ def _norm_above(matrix: Array) -> tuple[float, float]:
         return float(np.sqrt(square * (1.0 + 2.0 * excess))), excess
     bound = float(np.linalg.norm(matrix))
     return bound, bound / float(np.sqrt(square)) - 1.0
+
+
+def _largest_eigenvalue(gram: Array) -> float:
+    """A lower estimate of the largest eigenvalue, good to many digits."""
+    start = np.random.default_rng(1).standard_normal(gram.shape[0])
+    try:
+        values = eigsh(gram, k=1, which="LA", tol=1e-9, ncv=80, v0=start, return_eigenvectors=False)
+    except ArpackNoConvergence as error:
+        values = error.eigenvalues
+    return float(values[-1]) if len(values) else float(np.linalg.norm(gram, 2))

@@ -16,7 +16,8 @@ from ufm._between import StructuredBetween
 # Nuclear norms are recomputed by a singular value decomposition up to this many clusters.
 DENSE_NUCLEAR_NORM = 1200
 ROUNDING = 1e-11
-UPPER_BOUND = 1e-8  # by how much a reported objective may exceed the value at (Z, b)
+# By how much a reported objective may exceed the value at (Z, b): a part of it and of the gap.
+UPPER_BOUND, PART_OF_GAP = 1e-8, 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,11 +230,19 @@ def _check_entries(
 def _check_values(result: Result, problem: Problem, oracle: Oracle) -> None:
     lambda_z, lambda_b = problem.lambda_z, problem.lambda_b
     exact = oracle.at.count <= DENSE_NUCLEAR_NORM
-    norm, excess = oracle.norm(oracle.plain_point())
+    points = oracle.points(lambda_b)
+    norms = [oracle.norm(point) for point in points]
+    excess = max(norm[1] for norm in norms)
     proved = math.isfinite(excess)
-    # A norm that was only probed may be too small; near the optimum it is lambda_z.
-    norm = max(norm, 1e-300) if proved else max(norm, lambda_z)
-    nuclear = oracle.nuclear_norm() if exact else oracle.nuclear_norm_below(norm)
+    if exact:
+        nuclear = oracle.nuclear_norm()
+    else:
+        # A norm that was only probed may be too small; near the optimum it is lambda_z.
+        least = 1e-300 if proved else lambda_z
+        nuclear = max(
+            oracle.nuclear_norm_below(point, max(norm, least))
+            for point, (norm, _) in zip(points, norms, strict=True)
+        )
     certificate = oracle.certificate(lambda_z, lambda_b, nuclear)
     result.primal, result.dual = certificate.primal, certificate.dual
     result.proof = ("proved" if proved else "probed") + ("" if exact else ", nuclear norm bounded")
@@ -247,17 +256,23 @@ def _check_values(result: Result, problem: Problem, oracle: Oracle) -> None:
         "objective is not below the value at (Z, b)",
     )
     if exact:
+        above = UPPER_BOUND + PART_OF_GAP * result.relative_gap + noise
         result.require(
-            result.objective <= certificate.primal + (UPPER_BOUND + noise) * value + tiny,
+            result.objective <= certificate.primal + above * value + tiny,
             "objective is the value at (Z, b)",
         )
     else:
         near = certificate.primal + (2 * result.relative_gap + 1e-6) * value
         result.require(result.objective <= near + tiny, "objective is near its lower bound")
-    result.require(
-        result.dual_objective <= certificate.primal + (slack if exact else 1e-6) * value + tiny,
-        "dual objective is a lower bound",
-    )
+        # `primal` is below the value at (Z, b), so that it may be below the dual one as well.
+        result.require(
+            result.dual_objective <= result.objective * (1 + ROUNDING), "dual objective is below"
+        )
+    if exact:
+        result.require(
+            result.dual_objective <= certificate.primal + slack * value + tiny,
+            "dual objective is a lower bound",
+        )
     # A norm that is too large by a part costs the dual value some such parts.
     loose = noise + 30 * excess if proved else 1e-6
     result.require(

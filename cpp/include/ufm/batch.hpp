@@ -22,7 +22,10 @@ struct BatchInput {
   Index size = 0;
   const Index* num_classes = nullptr;
   Rows counts;
-  Rows class_weights;  // no values: all ones
+  Rows class_weights;                 // no values: all ones
+  Rows scale;                         // no values: all ones
+  Rows offset;                        // no values: all zero
+  const double* smoothing = nullptr;  // null: none
   const double* lambda_z = nullptr;
   const double* lambda_b = nullptr;
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -188,9 +189,9 @@ def class_names(text: str) -> list[str] | None:
 
     The file has passed the reader of counts, which skips blank lines as this does.
     """
-    path = Path(text)
-    if not path.is_file():
+    if not os.path.isfile(text):  # a list may be longer than any file's name
         return None
+    path = Path(text)
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file, strict=True) if row]
     header = [name.strip() for name in rows[0]]

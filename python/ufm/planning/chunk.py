@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ufm import _core
+from ufm._loss import PLAIN, Loss, group
 from ufm._version import __version__
 from ufm.batch import Batch, solve_many
 from ufm.problem import FloatArray
 
 Arrays = dict[str, NDArray[Any]]
-Row = tuple[FloatArray, FloatArray | None]
+Row = tuple[FloatArray, FloatArray | None, Loss | None]
 
 _MOST_ENTRIES = 1 << 22  # of a matrix of counts: 32 MiB
-_NO_VALUES: FloatArray = np.empty(0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Chunk:
     start : int
         Position of the first in the sweep.
     rows : tuple
-        Counts and class weights that occur.
+        Counts, class weights and losses that occur.
     row_of : ndarray of shape (M,)
         Which of them each problem has.
     lambda_z, lambda_b : ndarray of shape (M,)
@@ -81,22 +80,30 @@ def solve_chunk(chunk: Chunk) -> Arrays:
             f"the sweep was planned by ufm {chunk.version}, but a worker has ufm {__version__}"
         )
     classes = chunk.rows[0][0].size
-    alike = all(counts.size == classes for counts, _ in chunk.rows)
+    alike = all(row[0].size == classes for row in chunk.rows)
     if alike and chunk.row_of.size * classes <= _MOST_ENTRIES:
         counts = np.stack([row[0] for row in chunk.rows])[chunk.row_of]
         weights = None
         if chunk.rows[0][1] is not None:
             weights = np.stack([row[1] for row in chunk.rows if row[1] is not None])[chunk.row_of]
-        return _columns(_solve(chunk, counts, weights, slice(None)), chunk, chunk.row_of)
+        losses = [chunk.rows[row][2] for row in chunk.row_of.tolist()]
+        loss = losses if any(kind is not None for kind in losses) else None
+        return _columns(_solve(chunk, counts, weights, loss, slice(None)), chunk, chunk.row_of)
     parts = []
-    for index, (row, row_weights) in enumerate(chunk.rows):
+    for index, (row, row_weights, row_loss) in enumerate(chunk.rows):
         which = chunk.row_of == index
-        batch = _solve(chunk, row, row_weights, which)
+        batch = _solve(chunk, row, row_weights, row_loss, which)
         parts.append(_columns(batch, chunk, chunk.row_of[which]))
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _solve(chunk: Chunk, counts: FloatArray, weights: FloatArray | None, which: Any) -> Batch:
+def _solve(
+    chunk: Chunk,
+    counts: FloatArray,
+    weights: FloatArray | None,
+    loss: Loss | list[Loss | None] | None,
+    which: Any,
+) -> Batch:
     options = chunk.options
     return solve_many(
         counts,
@@ -104,6 +111,7 @@ def _solve(chunk: Chunk, counts: FloatArray, weights: FloatArray | None, which: 
         chunk.lambda_b[which],
         tol=options.tol,
         class_weights=weights,
+        loss=loss,
         max_iterations=options.max_iterations,
         threads=options.threads,
     )
@@ -145,10 +153,10 @@ def _cluster_columns(
 
 def _of_row(batch: Batch, which: NDArray[np.int64], row: Row, classes: NDArray[np.int64]) -> Arrays:
     """Values of some classes in all problems of one row: the formulas of `Solution`, at once."""
-    counts, weights = row
-    cluster_of, count, _, multiplicity = _core.group(
-        counts, _NO_VALUES if weights is None else weights
-    )
+    counts, weights, loss = row
+    if loss is not None and loss.class_weights is not None:
+        weights = loss.class_weights
+    cluster_of, count, _, multiplicity = group(counts, weights, PLAIN if loss is None else loss)
     size, cluster = count.size, cluster_of[classes]
     if (batch._num_columns[which] < 0).all() and batch._started[which].all():
         start = batch._point_start[which][:, None]

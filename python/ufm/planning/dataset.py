@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ufm._version import __version__
 from ufm.batch import _STATUSES
-from ufm.planning.chunk import Arrays, Options
-from ufm.planning.grid import Grid
+from ufm.planning._loss_axis import keys
+from ufm.planning.chunk import Arrays, Options, Row
+from ufm.planning.grid import ROW_AXES, Grid
 from ufm.planning.store import IDENTITY
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def build(grid: Grid, options: Options, arrays: Arrays, identity: Mapping[str, s
         "max_iterations": options.max_iterations or "default",
         IDENTITY: json.dumps(dict(identity)),
     }
+    if grid.loss is not None and not grid.loss.swept:
+        attributes["loss"] = grid.loss.at(0, grid.row(0)[0]).describe()
     if options.per_cluster and grid.cluster_of is None:
         attributes["comment"] = (
             "no variables per cluster: the problems differ in their number of classes"
@@ -84,7 +87,7 @@ def build(grid: Grid, options: Options, arrays: Arrays, identity: Mapping[str, s
 
 
 def _pick(grid: Grid, items: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Those of five items that belong to dimensions of the result."""
+    """Those of the items, one an axis, that belong to dimensions of the result."""
     return tuple(item for item, swept in zip(items, grid.swept, strict=True) if swept)
 
 
@@ -113,10 +116,10 @@ def _coordinates(grid: Grid, options: Options) -> dict[str, Variable]:
             "ratio of largest to smallest count",
             "n_A = ratio * n_B for two clusters; in between, log counts keep their proportions",
         )
-    for axis in (grid.counts, grid.class_weights):
+    for axis in (grid.counts, grid.class_weights, grid.loss):
         if axis is not None and axis.swept:
-            labels = np.arange(len(axis.vectors), dtype=np.int32)
-            what = "counts" if axis.name == "counts" else "class weights"
+            labels = np.arange(len(axis), dtype=np.int32)
+            what = {"class_weights": "class weights", "loss": "losses"}.get(axis.name, axis.name)
             values = labels if axis.labels is None else np.array(axis.labels, dtype=object)
             text = {"long_name": what, "description": f"which of the given {what}"}
             coordinates[axis.name] = ((axis.name,), values, text)
@@ -144,10 +147,13 @@ def _lambda_z(grid: Grid) -> dict[str, Variable]:
         ),
     }
     units, values = grid.units, grid.lambda_z.values
-    # Of the five axes, those that the other of the two depends on.
-    depends = (grid.swept[0], False, grid.swept[2], False, grid.swept[4])
-    other = units[:, :1, :, None, None] ** (1 if grid.relative else -1) * values
-    kept = tuple(i for i in range(5) if depends[i])
+    # The other of the two depends on counts, ratio and the given one.
+    depends = [
+        swept and name in ("counts", "ratio", grid.lambda_z.name)
+        for swept, name in zip(grid.swept, grid.names, strict=True)
+    ]
+    other = units[:, :1, :1, :, None, None] ** (1 if grid.relative else -1) * values
+    kept = tuple(i for i, used in enumerate(depends) if used)
     shape = tuple(other.shape[i] for i in kept)
     dims = tuple(grid.names[i] for i in kept)
     given, derived = grid.lambda_z.name, "lambda_z" if grid.relative else "relative_lambda_z"
@@ -161,7 +167,7 @@ def _lambda_z(grid: Grid) -> dict[str, Variable]:
 def _clusters(grid: Grid, cluster_of: NDArray[np.int64]) -> dict[str, Variable]:
     _, first, sizes = np.unique(cluster_of, return_index=True, return_counts=True)
     number = np.arange(sizes.size, dtype=np.int32)
-    dims, values = _of_rows(grid, (True, False, True), lambda row: row[0][first])
+    dims, values = _of_rows(grid, ("counts", "ratio"), lambda row: row[0][first])
     coordinates: dict[str, Variable] = {
         "cluster": (
             ("cluster",),
@@ -182,7 +188,7 @@ def _clusters(grid: Grid, cluster_of: NDArray[np.int64]) -> dict[str, Variable]:
     }
     if grid.class_weights is not None:
         dims, values = _of_rows(
-            grid, (False, True, False), lambda row: row[0][:0] if row[1] is None else row[1][first]
+            grid, ("class_weights",), lambda row: row[0][:0] if row[1] is None else row[1][first]
         )
         coordinates["class_weight"] = (
             dims,
@@ -193,37 +199,39 @@ def _clusters(grid: Grid, cluster_of: NDArray[np.int64]) -> dict[str, Variable]:
 
 
 def _of_rows(
-    grid: Grid, depends: tuple[bool, bool, bool], evaluate: Any
+    grid: Grid, depends: tuple[str, ...], evaluate: Callable[[Row], NDArray[Any]]
 ) -> tuple[tuple[str, ...], NDArray[Any]]:
-    """Values per cluster of each combination of counts, class weights and ratio.
+    """Values per cluster of each row of the grid.
 
-    ``depends`` names the axes of the three that matter; those of them that are dimensions are
-    kept.
+    ``depends`` names the axes that matter; those of them that are dimensions are kept.
     """
-    lengths = tuple(n if used else 1 for n, used in zip(grid.shape[:3], depends, strict=True))
+    shape, names = grid.shape[:ROW_AXES], grid.names[:ROW_AXES]
+    lengths = tuple(n if name in depends else 1 for n, name in zip(shape, names, strict=True))
     values = []
     for position in np.ndindex(*lengths):
-        values.append(evaluate(grid.row(int(np.ravel_multi_index(position, grid.shape[:3])))))
-    kept = [i for i in range(3) if depends[i] and grid.swept[i]]
-    shape = (*(lengths[i] for i in kept), values[0].size)
-    return (*(grid.names[i] for i in kept), "cluster"), np.array(values).reshape(shape)
+        values.append(evaluate(grid.row(int(np.ravel_multi_index(position, shape)))))
+    kept = [i for i, name in enumerate(names) if name in depends and grid.swept[i]]
+    kept_shape = (*(lengths[i] for i in kept), values[0].size)
+    return (*(names[i] for i in kept), "cluster"), np.array(values).reshape(kept_shape)
 
 
 def _collapse_thresholds(grid: Grid, cluster_of: NDArray[np.int64]) -> Variable:
-    """Threshold w sqrt(n) / N of each cluster; NaN for single classes."""
+    """Threshold w sqrt(n) / N of each cluster, times what a loss makes of it; NaN if single."""
     first = np.unique(cluster_of, return_index=True)[1]
 
-    def evaluate(row: Any) -> NDArray[np.float64]:
-        counts, weights = row
-        weight = np.ones_like(counts) if weights is None else weights
-        pairs = np.stack([counts, weight])
-        _, inverse, number = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    def evaluate(row: Row) -> NDArray[np.float64]:
+        counts, weights, loss = row
+        same = keys(*row)
+        _, inverse, number = np.unique(same, axis=1, return_inverse=True, return_counts=True)
         several = number[inverse.reshape(-1)][first] > 1
-        threshold: NDArray[np.float64] = np.where(
-            several, weight[first] * np.sqrt(counts[first]) / counts.sum(), np.nan
-        )
-        return threshold
+        threshold = np.sqrt(counts[first]) / counts.sum()
+        if loss is not None:
+            threshold *= loss.threshold_factors(first)
+            weights = weights if loss.class_weights is None else loss.class_weights
+        if weights is not None:
+            threshold *= weights[first]
+        return np.where(several, threshold, np.nan)
 
-    dims, values = _of_rows(grid, (True, True, True), evaluate)
+    dims, values = _of_rows(grid, grid.names[:ROW_AXES], evaluate)
     text = "lambda_z at and above which the classes of the cluster share one mean prediction"
     return dims, values, _attributes("collapse threshold", text)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ufm.planning.chunk import Chunk, Options
+from ufm.planning._axes import Axis, Vectors, make_axis, make_vectors
+from ufm.planning._loss_axis import (
+    LossArgument,
+    LossAxis,
+    alike,
+    identity,
+    keys,
+    make_loss_axis,
+)
+from ufm.planning.chunk import Chunk, Options, Row
 from ufm.problem import (
     FloatArray,
     check_class_weights,
@@ -26,52 +33,15 @@ from ufm.problem import (
 _CHUNK_SECONDS = 2.0
 _MOST_PROBLEMS = 50_000
 
-
-@dataclass(frozen=True)
-class Axis:
-    """Values of one number; ``swept`` tells whether they make a dimension."""
-
-    name: str
-    values: FloatArray
-    swept: bool
-
-    def identity(self) -> str:
-        """The values in a few words, different for different values."""
-        if not self.swept:
-            return repr(float(self.values[0]))
-        first, last = float(self.values[0]), float(self.values[-1])
-        return f"{self.values.size} values from {first!r} to {last!r} ({_digest([self.values])})"
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """One or several vectors over classes, with labels where they were named."""
-
-    name: str
-    vectors: tuple[FloatArray, ...]
-    labels: tuple[str, ...] | None
-    swept: bool
-
-    def identity(self) -> str:
-        """The vectors in a few words, different for different vectors."""
-        digest = _digest(self.vectors)
-        if not self.swept:
-            return f"{self.vectors[0].size} classes ({digest})"
-        named = "" if self.labels is None else f" named {json.dumps(self.labels)}"
-        return f"{len(self.vectors)} vectors{named} ({digest})"
-
-
-def _digest(arrays: Iterable[FloatArray]) -> str:
-    hashed = hashlib.sha256()
-    for array in arrays:
-        hashed.update(f"{array.size},".encode())
-        hashed.update(np.ascontiguousarray(array, dtype="<f8").tobytes())
-    return hashed.hexdigest()[:16]
+# Of the six axes, those on which counts, class weights and loss of a problem depend come first.
+ROW_AXES = 4
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of counts, class weights, ratio, lambda_b and lambda_z, in this order.
+    """Every combination of counts, class weights, loss, ratio, lambda_b and lambda_z.
+
+    The order of the axes is this one.
 
     Attributes
     ----------
@@ -79,6 +49,8 @@ class Grid:
         Samples per class.
     class_weights : Vectors or None
         Loss weights per class.
+    loss : LossAxis or None
+        What the cross-entropy is taken of.
     ratio : Axis or None
         Largest over smallest count, which the counts are brought to.
     lambda_b : Axis
@@ -91,17 +63,19 @@ class Grid:
 
     counts: Vectors
     class_weights: Vectors | None
+    loss: LossAxis | None
     ratio: Axis | None
     lambda_b: Axis
     lambda_z: Axis
     relative: bool
 
     @property
-    def shape(self) -> tuple[int, int, int, int, int]:
-        """Lengths of the five axes; 1 where an axis has a single value."""
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the six axes; 1 where an axis has a single value."""
         return (
-            len(self.counts.vectors),
-            1 if self.class_weights is None else len(self.class_weights.vectors),
+            len(self.counts),
+            1 if self.class_weights is None else len(self.class_weights),
+            1 if self.loss is None else len(self.loss),
             1 if self.ratio is None else self.ratio.values.size,
             self.lambda_b.values.size,
             self.lambda_z.values.size,
@@ -109,15 +83,16 @@ class Grid:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the five axes."""
-        return ("counts", "class_weights", "ratio", "lambda_b", self.lambda_z.name)
+        """Names of the six axes."""
+        return ("counts", "class_weights", "loss", "ratio", "lambda_b", self.lambda_z.name)
 
     @property
     def swept(self) -> tuple[bool, ...]:
-        """Which of the five axes are dimensions of the result."""
+        """Which of the six axes are dimensions of the result."""
         return (
             self.counts.swept,
             self.class_weights is not None and self.class_weights.swept,
+            self.loss is not None and self.loss.swept,
             self.ratio is not None and self.ratio.swept,
             self.lambda_b.swept,
             self.lambda_z.swept,
@@ -131,9 +106,11 @@ class Grid:
     def identity(self) -> dict[str, str]:
         """What makes this sweep's problems, by argument."""
         weights, ratio = self.class_weights, self.ratio
+        made = () if self.loss is None else (row[2] for row in self.rows() if row[2] is not None)
         return {
             "counts": self.counts.identity(),
             "class_weights": "none" if weights is None else weights.identity(),
+            **({} if self.loss is None else {"loss": identity(self.loss, made)}),
             "ratio": "none" if ratio is None else ratio.identity(),
             "lambda_b": self.lambda_b.identity(),
             self.lambda_z.name: self.lambda_z.identity(),
@@ -143,27 +120,31 @@ class Grid:
 
     @property
     def num_rows(self) -> int:
-        """Number of combinations of counts, class weights and ratio."""
-        return math.prod(self.shape[:3])
+        """Number of combinations of counts, class weights, loss and ratio."""
+        return math.prod(self.shape[:ROW_AXES])
 
-    def row(self, index: int) -> tuple[FloatArray, FloatArray | None]:
-        """Counts and class weights of one such combination, each of shape (K,)."""
-        which, weighted, scaled = np.unravel_index(index, self.shape[:3])
+    def row(self, index: int) -> Row:
+        """Counts, class weights and loss of one such combination."""
+        which, weighted, lost, scaled = np.unravel_index(index, self.shape[:ROW_AXES])
         counts = self.counts.vectors[which]
         if self.ratio is not None:
             counts = with_ratio(counts, float(self.ratio.values[scaled]))
-        return counts, None if self.class_weights is None else self.class_weights.vectors[weighted]
+        weights = None if self.class_weights is None else self.class_weights.vectors[weighted]
+        return counts, weights, None if self.loss is None else self.loss.at(int(lost), counts)
+
+    def rows(self) -> Iterator[Row]:
+        """All of them."""
+        return (self.row(index) for index in range(self.num_rows))
 
     @cached_property
     def units(self) -> FloatArray:
-        """sqrt(min n) / N of every row, shape of the first three axes."""
-        rows = (self.row(index)[0] for index in range(self.num_rows))
-        values = [math.sqrt(float(np.min(row))) / float(np.sum(row)) for row in rows]
-        return np.array(values).reshape(self.shape[:3])
+        """sqrt(min n) / N of every row, shape of the axes that make rows."""
+        values = [math.sqrt(float(row[0].min())) / float(row[0].sum()) for row in self.rows()]
+        return np.array(values).reshape(self.shape[:ROW_AXES])
 
     @cached_property
     def cluster_of(self) -> NDArray[np.int64] | None:
-        """Cluster of each class, shape (K,): equal counts and weights in every problem.
+        """Cluster of each class, shape (K,): equal counts, weights and loss in every problem.
 
         Clusters are numbered by falling count in the first problem. None where the problems
         differ in their number of classes.
@@ -173,9 +154,12 @@ class Grid:
             return None
         if self.class_weights is not None:
             vectors += self.class_weights.vectors
-        _, first, inverse = np.unique(
-            np.stack(vectors), axis=1, return_index=True, return_inverse=True
-        )
+        labels = alike([np.stack(vectors)])
+        if self.loss is not None:
+            labels = alike(
+                [labels[None, :].astype(np.float64), *(keys(*row) for row in self.rows())]
+            )
+        _, first, inverse = np.unique(labels, return_index=True, return_inverse=True)
         order = np.lexsort((first, -vectors[0][first]))
         return np.argsort(order)[inverse.reshape(-1)]
 
@@ -184,16 +168,15 @@ class Grid:
     def chunk_size(self) -> int:
         """Problems a chunk, for about two seconds of work."""
         classes = max(vector.size for vector in self.counts.vectors)
-        distinct = max(
-            np.unique(np.stack([counts, weights]), axis=1).shape[1]
-            for counts in self.counts.vectors
-            for weights in (
-                [np.ones_like(counts)] if self.class_weights is None else self.class_weights.vectors
-            )
-        )
+        ratios = self.shape[ROW_AXES - 1]  # these leave the clusters alone
+        some_rows = (self.row(index) for index in range(0, self.num_rows, ratios))
+        distinct = max(np.unique(keys(*row), axis=1).shape[1] for row in some_rows)
         # Measured on one core of a 2023 server: 1e-5 s with two clusters, growing like C^2 until
-        # the continuum reduction sets in.
-        seconds = 1e-5 if distinct <= 2 else min(2e-5 * distinct**2, 0.1)
+        # the continuum reduction sets in. Other losses than weighted cross-entropy have neither.
+        if self.loss is None:
+            seconds = 1e-5 if distinct <= 2 else min(2e-5 * distinct**2, 0.1)
+        else:
+            seconds = max(2e-5 * distinct**2, 2e-4)
         seconds += 3e-8 * classes
         return min(max(int(_CHUNK_SECONDS / seconds), 1), _MOST_PROBLEMS, self.size)
 
@@ -240,27 +223,31 @@ def make_grid(
     lambda_b: ArrayLike,
     ratio: ArrayLike | None,
     class_weights: ArrayLike | Iterable[ArrayLike] | Mapping[str, ArrayLike] | None,
+    loss: LossArgument = None,
 ) -> Grid:
     """Check the arguments of a sweep."""
     if (lambda_z is None) == (relative_lambda_z is None):
         raise ValueError("give either lambda_z or relative_lambda_z")
     relative = lambda_z is None
     name, value = ("relative_lambda_z", relative_lambda_z) if relative else ("lambda_z", lambda_z)
-    count_vectors = _vectors("counts", counts, check_counts)
+    count_vectors = make_vectors("counts", counts, check_counts)
     weight_vectors = None
     if class_weights is not None:
         weight_vectors = _weights(class_weights, count_vectors)
-    ratios = None if ratio is None else _axis("ratio", ratio, _check_largest_over_smallest)
+    ratios = None if ratio is None else make_axis("ratio", ratio, _check_largest_over_smallest)
     grid = Grid(
         counts=count_vectors,
         class_weights=weight_vectors,
+        loss=make_loss_axis(loss),
         ratio=ratios,
-        lambda_b=_axis("lambda_b", lambda_b, lambda _, given: check_lambda_b(given)),
-        lambda_z=_axis(name, value, check_positive),
+        lambda_b=make_axis("lambda_b", lambda_b, lambda _, given: check_lambda_b(given)),
+        lambda_z=make_axis(name, value, check_positive),
         relative=relative,
     )
     if ratios is not None:
         _check_ratio(grid, ratios)
+    if grid.loss is not None:
+        _check_losses(grid, grid.loss)
     if relative:
         with np.errstate(over="ignore", under="ignore"):
             ends = (
@@ -270,60 +257,6 @@ def make_grid(
         for end in ends:
             check_positive("relative_lambda_z * sqrt(min n) / N", end)
     return grid
-
-
-def _axis(name: str, value: Any, check: Callable[[str, Any], float]) -> Axis:
-    if value is None or isinstance(value, (str, bytes)) or np.ndim(value) == 0:
-        return Axis(name, np.array([check(name, value)]), swept=False)
-    array = np.asarray(value)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(
-            f"{name} must be a number or a non-empty list of numbers, got shape {array.shape}"
-        )
-    values = []
-    for index, item in enumerate(array.tolist()):
-        try:
-            values.append(check(name, item))
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"{name}[{index}]: {error}") from None
-    return Axis(name, np.array(values), swept=True)
-
-
-def _vectors(name: str, value: Any, check: Callable[[Any], FloatArray]) -> Vectors:
-    if isinstance(value, Mapping):
-        labels = tuple(value)
-        if not all(isinstance(label, str) for label in labels):
-            raise TypeError(f"the names of {name} must be strings, got {labels!r:.80}")
-        items, swept = list(value.values()), True
-    else:
-        labels = None
-        items, swept = _items(name, value)
-    if not items:
-        raise ValueError(f"{name} must hold at least one vector, got an empty {type(value)}")
-    vectors = []
-    for index, item in enumerate(items):
-        try:
-            vectors.append(check(item))
-        except (ValueError, TypeError) as error:
-            where = index if labels is None else repr(labels[index])
-            raise type(error)(f"{name}[{where}]: {error}" if swept else str(error)) from None
-    return Vectors(name, tuple(vectors), labels, swept)
-
-
-def _items(name: str, value: Any) -> tuple[list[Any], bool]:
-    """The vectors in ``value``, and whether it is a list of them."""
-    if isinstance(value, (list, tuple)) and any(np.ndim(item) for item in value):
-        return list(value), True
-    array = np.asarray(value)
-    if array.ndim == 2:
-        return list(array), True
-    if array.ndim == 1 and array.dtype.kind == "O" and any(np.ndim(item) for item in array):
-        return list(array), True
-    if array.ndim != 1:
-        raise ValueError(
-            f"{name} must be one vector over classes or several, got shape {array.shape}"
-        )
-    return [value], False
 
 
 def _weights(value: Any, counts: Vectors) -> Vectors:
@@ -340,7 +273,14 @@ def _weights(value: Any, counts: Vectors) -> Vectors:
             weights = check_class_weights(item, vector)
         return np.ones_like(counts.vectors[0]) if weights is None else weights
 
-    return _vectors("class_weights", value, check)
+    return make_vectors("class_weights", value, check)
+
+
+def _check_losses(grid: Grid, losses: LossAxis) -> None:
+    plain = replace(grid, loss=None)
+    for counts, weights, _ in plain.rows():
+        for index in range(len(losses)):
+            losses.check(index, counts, weights)
 
 
 def _check_largest_over_smallest(name: str, value: Any) -> float:

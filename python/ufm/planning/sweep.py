@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm._version import __version__
+from ufm.planning._loss_axis import LossArgument
 from ufm.planning.chunk import Arrays, Options
 from ufm.planning.dataset import build
 from ufm.planning.executors import Pool, WorkersLostError, run_chunks
@@ -33,6 +34,7 @@ def sweep(
     relative_lambda_z: ArrayLike | None = None,
     ratio: ArrayLike | None = None,
     class_weights: ArrayLike | Iterable[ArrayLike] | Mapping[str, ArrayLike] | None = None,
+    loss: LossArgument = None,
     executor: Executor | Callable[[], Executor] | int | Any | None = None,
     store: str | os.PathLike[str] | None = None,
     tol: float = 1e-6,
@@ -46,7 +48,7 @@ def sweep(
     """Solve every combination of parameters, on any executor, into a labelled dataset.
 
     An argument that holds several values becomes a dimension of the result, in the order counts,
-    class_weights, ratio, lambda_b, lambda_z. All quantities are dimensionless.
+    class_weights, loss, ratio, lambda_b, lambda_z. All quantities are dimensionless.
 
     Parameters
     ----------
@@ -66,6 +68,11 @@ def sweep(
         n_A = ratio * n_B.
     class_weights : array_like of shape (K,), or list or dict of them, optional
         Loss weight per class; None in a list or dict stands for weights of 1.
+    loss : Loss, callable or dict of them, optional
+        Smoothed labels, scaled and shifted logits, class weights (:mod:`ufm.losses`). A function
+        takes the counts of a problem, brought to its ratio, and makes a loss of them, such as
+        ``ufm.losses.logit_adjustment`` itself. A dict makes the dimension ``loss``, labelled by its
+        keys; None in it stands for plain cross-entropy.
     executor : optional
         Where to solve: by default the threads of this process. An int for that many worker
         processes, any `concurrent.futures.Executor`, a `dask.distributed.Client`, or a function
@@ -132,7 +139,7 @@ def sweep(
     >>> grid["rank"].sel(lambda_b=0.02).values.tolist()
     [9, 4, 0]
     """
-    grid = make_grid(counts, lambda_z, relative_lambda_z, lambda_b, ratio, class_weights)
+    grid = make_grid(counts, lambda_z, relative_lambda_z, lambda_b, ratio, class_weights, loss)
     return run(
         grid,
         executor,

@@ -29,6 +29,7 @@ from typing import Any
 
 from ufm._files import reading
 from ufm.problem import check_choice
+from ufm.torch._protocol_check import check_form
 from ufm.torch.config import MODES, RunConfig
 
 _TABLES = ("data", "model", "penalty", "training")
@@ -183,16 +184,21 @@ def load_protocol(name: str | os.PathLike[str]) -> Protocol:
     ValueError
         If the file is no TOML, or has unknown keys.
     """
+    return _parse(*_read(name))
+
+
+def _read(name: str | os.PathLike[str]) -> tuple[str, str, str]:
+    """Name and text of a protocol, and what errors call it."""
     path = Path(name)
     if path.suffix == ".toml":
         with reading(path):
             text = path.read_text(encoding="utf-8")
-        return _parse(path.stem, text, str(path))
+        return path.stem, text, str(path)
     known = protocol_names()
     if str(name) not in known:
         raise ValueError(f"protocol must be a .toml file or one of {', '.join(known)}, got {name}")
     text = _folder().joinpath(f"{name}.toml").read_text(encoding="utf-8")
-    return _parse(str(name), text, str(name))
+    return str(name), text, str(name)
 
 
 def protocol_names() -> list[str]:
@@ -205,45 +211,34 @@ def _folder() -> Any:
     return resources.files("ufm.torch").joinpath("protocols")
 
 
-def _parse(name: str, text: str, where: str) -> Protocol:
+def _parse(name: str, text: str, where: str, *, is_other: bool = False) -> Protocol:
     try:
         record = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{where} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{where} nests its values too deeply") from None
     unknown = set(record) - _KEYS
     if unknown:
         raise ValueError(
-            f"{where}: unknown key '{min(unknown)}'; allowed: {', '.join(sorted(_KEYS))}"
+            f"{where}: unknown key '{min(unknown):.80}'; allowed: {', '.join(sorted(_KEYS))}"
         )
-    _check_kinds(record, where)
+    check_form(record, where)
     if "runs_of" in record:
+        if record["runs_of"] not in protocol_names():
+            raise ValueError(
+                f"{where}: 'runs_of' must name a protocol of ufm, got {record['runs_of']!r:.80}"
+            )
         # Another picture of the same runs, which are therefore kept in the other's folder.
-        shared = load_protocol(record["runs_of"])
+        if is_other:
+            raise ValueError(f"{where} is about another protocol's runs and has none of its own")
+        shared = _parse(*_read(record["runs_of"]), is_other=True)
         whole = {**shared.record, "only": record.get("only", [])}
         if "as_published" in record and "as_published" in shared.record:
             whole["as_published"] = {**shared.record["as_published"], **record["as_published"]}
         figures = tuple(record.get("figure", ()))
         return Protocol(shared.name, record.get("title", name), figures, whole)
     return Protocol(name, record.get("title", name), tuple(record.get("figure", ())), record)
-
-
-def _check_kinds(record: Mapping[str, Any], where: str) -> None:
-    """Refuse keys that hold another kind of thing than they should."""
-    expected: dict[str, tuple[type, str]] = {
-        **dict.fromkeys((*_TABLES, "grid", "variants", "as_published"), (dict, "a table")),
-        **dict.fromkeys(("seeds", "only", "figure"), (list, "a list")),
-        **dict.fromkeys(("title", "runs_of"), (str, "a string")),
-        "seed": (int, "a whole number"),
-    }
-    for key, (kind, word) in expected.items():
-        if key in record and not isinstance(record[key], kind):
-            raise ValueError(f"{where}: '{key}' must be {word}, got {record[key]!r:.80}")
-    for name, variant in record.get("variants", {}).items():
-        if not isinstance(variant, dict):
-            raise ValueError(f"{where}: variant '{name}' must be a table, got {variant!r:.80}")
-    shared = record.get("runs_of")
-    if shared is not None and shared not in protocol_names():
-        raise ValueError(f"{where}: 'runs_of' must name a protocol of ufm, got {shared!r:.80}")
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

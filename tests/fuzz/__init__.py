@@ -1,0 +1,1 @@
+"""Fuzz targets: functions that take any bytes and hold the package to what it promises."""

@@ -9,11 +9,13 @@ ufm.torch; the build says so. tests/test_torch_docs.py runs those pages whole.
 from __future__ import annotations
 
 import importlib.util
+import re
 
 from docutils import nodes
 from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
+MENTION = re.compile(r"^(>>>|\.\.\.).*\btorch\b", re.MULTILINE)
 WITHOUT_TORCH = importlib.util.find_spec("torch") is None
 
 
@@ -37,7 +39,7 @@ def _mark(app, doctree):
         # Expected output ends with an empty line, which need not be shown.
         block.rawsource = block.astext().rstrip("\n")
         block[:] = [nodes.Text(block.rawsource)]
-        if WITHOUT_TORCH and "torch" in block.astext():
+        if WITHOUT_TORCH and MENTION.search(block.rawsource):
             left_out.add(next(_sections(block), None))
         if left_out.intersection(_sections(block)):
             skipped += 1

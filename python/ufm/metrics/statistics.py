@@ -284,5 +284,5 @@ def check_samples(features: Array, labels: Array, weights: Array | None) -> Arra
             f"weights must have one entry per row of features, {number}, got {weights.shape[0]}"
         )
     if not bool((weights >= 0).all()):
-        raise ValueError("weights must be nonnegative")
+        raise ValueError(f"weights must be nonnegative, got {float(weights.min()):g}")
     return weights

@@ -327,7 +327,7 @@ def cdnv(M: Array, variances: Array, clusters: Array | None = None, *, power: in
     variances = as_float64("variances", variances, 1, like=M)
     check_classes("variances", variances, M.shape[0])
     if bool((variances < 0).any()):
-        raise ValueError("variances must be nonnegative")
+        raise ValueError(f"variances must be nonnegative, got {float(variances.min()):g}")
     xp = namespace(M)
     sums = ClusterSums(clusters, M)
     total, largest, worst, coincident = 0.0, -math.inf, (0, 1), 0
@@ -364,7 +364,7 @@ def present_classes(M: Any, counts: Any) -> tuple[Array, Array | None]:
     M = as_matrix("M", M)
     counts = as_float64("counts", counts, 1, like=M)
     if bool((counts < 0).any()):
-        raise ValueError("counts must be nonnegative")
+        raise ValueError(f"counts must be nonnegative, got {float(counts.min()):g}")
     check_classes("counts", counts, M.shape[0])
     seen = counts > 0
     return as_float64("M", M[seen], 2), counts[seen]

@@ -3,8 +3,8 @@
 On a machine that does other work too, wall times cannot be compared, least of all those of calls
 that fit between two interruptions with those of calls that do not. Here both sides are measured in
 processor time with one thread each; each CVXPY solve stands between two groups of ``ufm`` solves of
-the same problem, and the median of the ratios of neighbours is reported. Both are judged by the same
-independent code.
+the same problem, and the median of the ratios of neighbours is reported. Both are judged by the
+same independent code.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ufm._loss import PLAIN, Loss, check_fit
+from ufm._loss import GIVEN_TWICE, PLAIN, Loss, check_fit
 from ufm._rows import (
     IntArray,
     Problems,
@@ -134,7 +134,7 @@ def check_all(
     if weights is None:
         return problems, losses
     if class_weights is not None:
-        raise ValueError("class_weights must not be given where the loss has class_weights already")
+        raise ValueError(GIVEN_TWICE)
     check_weights(weights, problems.counts)
     return Problems(problems.counts, weights, problems.lambda_z, problems.lambda_b), losses
 

@@ -20,6 +20,8 @@ from ufm.problem import (
 
 _EMPTY: FloatArray = np.empty(0)
 
+GIVEN_TWICE = "class_weights must not be given where the loss has class_weights already"
+
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Loss:
@@ -209,7 +211,7 @@ def check_loss(
     if loss.class_weights is None:
         return loss, weights
     if weights is not None:
-        raise ValueError("class_weights must not be given where the loss has class_weights already")
+        raise ValueError(GIVEN_TWICE)
     check_loss_weights("class_weights of the loss", loss.class_weights, counts)
     return loss, np.array(loss.class_weights)
 

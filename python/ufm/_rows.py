@@ -134,7 +134,9 @@ def _ragged_rows(name: str, values: Iterable[Any]) -> Rows:
         try:
             row = np.asarray(value)
         except ValueError:
-            raise ValueError(f"problem {index}: {name} must be one-dimensional") from None
+            raise ValueError(
+                f"problem {index}: {name} must be one-dimensional, got ragged {value!r:.80}"
+            ) from None
         row = as_real(f"problem {index}: {name}", row, value)
         if row.ndim != 1:
             raise ValueError(

@@ -127,6 +127,14 @@ def nc1(
     -----
     MetricWarning
         If an eigenvalue lies near the cut, or one that is not rounding lies below it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> found = metrics.nc1(5 * np.eye(3), 0.01 * np.eye(3), [50, 50, 10])
+    >>> round(float(found), 6), found.rank
+    (0.001369, 2)
     """
     rule = _convention(convention, weights, mean, rtol)
     M, counts = present_classes(M, counts)
@@ -304,6 +312,13 @@ def cdnv(M: Array, variances: Array, clusters: Array | None = None, *, power: in
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> round(metrics.cdnv(M=5 * np.eye(3), variances=[0.1, 0.1, 0.3]).max, 6)
+    0.004
     """
     if power not in (2, 4):
         raise ValueError(f"power must be 2 or 4, got {power!r}")
@@ -312,7 +327,7 @@ def cdnv(M: Array, variances: Array, clusters: Array | None = None, *, power: in
     variances = as_float64("variances", variances, 1, like=M)
     check_classes("variances", variances, M.shape[0])
     if bool((variances < 0).any()):
-        raise ValueError("variances must be nonnegative")
+        raise ValueError(f"variances must be nonnegative, got {float(variances.min()):g}")
     xp = namespace(M)
     sums = ClusterSums(clusters, M)
     total, largest, worst, coincident = 0.0, -math.inf, (0, 1), 0
@@ -349,7 +364,7 @@ def present_classes(M: Any, counts: Any) -> tuple[Array, Array | None]:
     M = as_matrix("M", M)
     counts = as_float64("counts", counts, 1, like=M)
     if bool((counts < 0).any()):
-        raise ValueError("counts must be nonnegative")
+        raise ValueError(f"counts must be nonnegative, got {float(counts.min()):g}")
     check_classes("counts", counts, M.shape[0])
     seen = counts > 0
     return as_float64("M", M[seen], 2), counts[seen]

@@ -227,7 +227,8 @@ def make_grid(
 ) -> Grid:
     """Check the arguments of a sweep."""
     if (lambda_z is None) == (relative_lambda_z is None):
-        raise ValueError("give either lambda_z or relative_lambda_z")
+        given = "neither" if lambda_z is None else "both"
+        raise ValueError(f"give either lambda_z or relative_lambda_z, got {given}")
     relative = lambda_z is None
     name, value = ("relative_lambda_z", relative_lambda_z) if relative else ("lambda_z", lambda_z)
     count_vectors = make_vectors("counts", counts, check_counts)

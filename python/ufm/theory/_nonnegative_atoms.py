@@ -148,13 +148,18 @@ class AtomPoint:
     point: LossPoint
     value: float
 
+    @cached_property
+    def _held(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Gradient in M, inside clusters and in b; c and r. The same for every product."""
+        gM, galpha, gb = self.point.gradient()
+        within = galpha[:, None] * self.problem.per_difference[:, None]
+        return gM, within, gb, *self.problem.parts(self.atoms)
+
     def gradient(self) -> FloatArray:
         """Gradient, packed like the atoms."""
         problem, atoms = self.problem, self.atoms
-        lam, per = problem.lambda_x, problem.per_difference[:, None]
-        gM, galpha, gb = self.point.gradient()
-        within = galpha[:, None] * per
-        c, r = problem.parts(atoms)
+        lam = problem.lambda_x
+        gM, within, gb, c, r = self._held
         return problem.pull_back(
             gM @ c + lam * atoms.omega,
             within * r + lam * atoms.eta,
@@ -168,9 +173,7 @@ class AtomPoint:
         problem, atoms = self.problem, self.atoms
         lam, per = problem.lambda_x, problem.per_difference[:, None]
         step = Atoms.unpack(direction, atoms.b.size)
-        gM, galpha, _ = self.point.gradient()
-        within = galpha[:, None] * per
-        c, r = problem.parts(atoms)
+        gM, within, _, c, r = self._held
         dc, dr = problem.parts(step)
         dM = step.omega @ c.T + atoms.omega @ dc.T
         dalpha = (step.eta * r + atoms.eta * dr).sum(axis=1) * problem.per_difference

@@ -42,6 +42,7 @@ if importlib.util.find_spec("sphinx-mathjax-offline"):
 exclude_patterns = ["_build", "README.md", "gallery", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
 smartquotes = False  # quotation marks are mostly those of code
+highlight_language = "none"  # blocks that do not name theirs are output
 default_role = "code"  # names of parameters in docstrings
 nitpicky = True
 # Other projects' objects, which only their own sites describe.
@@ -60,8 +61,9 @@ _OUTSIDE = {"../bench/README.md": "bench.md", "../examples/README.md": "examples
 
 
 def _point_inside(app, name, source):
+    up = "../" * name.count("/")
     for outside, page in _OUTSIDE.items():
-        source[0] = source[0].replace(f"]({outside}", f"]({page}")
+        source[0] = source[0].replace(f"]({up}{outside}", f"]({up}{page}")
 
 
 # ------------------------------------------------------------------ API reference
@@ -95,7 +97,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "show_memory": False,
     "show_signature": False,
-    "min_reported_time": 0.5,
+    "min_reported_time": 60,
     "remove_config_comments": True,
     "nested_sections": False,
     # Names in the code of the examples lead to the reference.

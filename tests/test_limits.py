@@ -288,7 +288,7 @@ def test_interrupt_of_every_long_function(name):
 COMMANDS = {
     "solve": ["solve", "--counts", "{long}", "--lambda-z", "1e-9", "--lambda-b", "0.01",
               "--tol", "1e-15", "--method", "proximal"],
-    "advise": ["advise", "--counts", "{many}", "--lambda-z", "1e-8", "--lambda-b", "0.01"],
+    "advise": ["advise", "--counts", "{pairs}", "--lambda-z", "1.05x", "--lambda-b", "0.01"],
     "sweep": ["sweep", "--counts", "{many}", "--lambda-z", "1e-8:1e-4:4000", "--lambda-b", "0.01"],
     "figure": ["figure", "phase", "--points", "1000", "--json"],
 }  # fmt: skip
@@ -302,11 +302,12 @@ def test_interrupt_of_every_long_command(name, tmp_path):
         pytest.importorskip("xarray")
     given = COMMANDS[name]
     many = ",".join(str(k * k) for k in range(1, 401))
+    pairs = ",".join(f"{k}x2" for k in range(1001, 1121))
     long = tmp_path / "counts.csv"
     long.write_text("count\n" + "\n".join(str(k * k) for k in range(1, 1301)))
-    command = [part.format(many=many, long=long) for part in given]
+    command = [part.format(many=many, pairs=pairs, long=long) for part in given]
     taken, status, _, error = signalled(
-        [sys.executable, "-m", "ufm.cli", *command], 2.0, ready=False
+        [sys.executable, "-m", "ufm.cli", *command], 1.5, ready=False
     )
     assert status == 130, (status, error)
     assert error.strip().splitlines()[-1] == "ufm: interrupted"

@@ -60,14 +60,14 @@ def test_a_flipped_byte_in_the_arrays_is_told(folder, place):
 def test_a_state_that_says_nothing_is_told(folder, state):
     (folder / STATE).write_text(state)
     assert not is_done(folder)
-    with pytest.raises(ValueError, match="is damaged|cannot be read"):
+    with pytest.raises(ValueError, match=r"is damaged|cannot be read"):
         load_run(folder)
 
 
 @pytest.mark.parametrize("metrics", ["epoch\nmany\n", "a,b\n1\n", "epoch\n\xff\0\n"])
 def test_damaged_metrics_are_told(folder, metrics):
     (folder / METRICS).write_bytes(metrics.encode("latin-1"))
-    with pytest.raises(ValueError, match="is damaged|cannot be read"):
+    with pytest.raises(ValueError, match=r"is damaged|cannot be read"):
         load_run(folder)
 
 

@@ -10,6 +10,7 @@ import re
 
 import pytest
 
+import ufm.torch
 from conftest import ROOT
 
 pytest.importorskip("torch", reason="PyTorch is not installed (extra torch)")
@@ -39,3 +40,15 @@ def test_page(page, tmp_path, monkeypatch):
 
 def test_there_are_such_pages():
     assert {"conventions", "practitioner"} <= {page.stem for page in PAGES}
+
+
+def test_examples_of_docstrings():
+    """Each is run by itself, as a reader would copy it."""
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    finder = doctest.DocTestFinder()
+    report: list[str] = []
+    for name in ufm.torch.__all__:
+        for example in finder.find(getattr(ufm.torch, name), name, globs={}):
+            runner.run(example, out=report.append)
+    assert runner.tries > 20
+    assert runner.failures == 0, "".join(report)

@@ -80,6 +80,22 @@ Matrix surviving_directions(const BlockLoss& loss, const Iterate& iterate) {
   return eigen.eigenvectors()(Eigen::all, kept);
 }
 
+// By how much (||L||^2 + ||R||^2) / 2 exceeds ||L R^T||_*, to second order in the difference of the
+// factors' Gram matrices, which are nearly diagonal.
+double factors_excess(const Matrix& left, const Matrix& right) {
+  Monitor quiet;
+  Matrix difference;
+  multiply(left, Transpose::yes, left, Transpose::no, difference, quiet);
+  Vector sum = difference.diagonal();
+  multiply_into(right, Transpose::yes, right, Transpose::no, -1.0, difference, quiet);
+  sum += right.colwise().squaredNorm().transpose();
+  double excess = 0.0;
+  for (Index j = 0; j < sum.size(); ++j) {
+    excess += (difference.col(j).array().square() / (sum.array() + sum[j])).sum();
+  }
+  return 0.5 * excess;
+}
+
 // Leaves out what a proximal step would send to zero: singular values that are only nearly zero
 // become exact zeros. Empty where that is not as good a point.
 std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Iterate& iterate,
@@ -98,7 +114,9 @@ std::optional<CertifiedPoint> without_vanishing(const BlockLoss& loss, const Ite
   if (clean.certificate.relative_gap > wanted) {
     return std::nullopt;
   }
-  if (clean.certificate.relative_gap > factors_are_tight) {
+  constexpr double noticeable = 1e-9;
+  if (loss.problem().lambda_z * factors_excess(left, right) >
+      noticeable * clean.certificate.primal) {
     use_exact_norm(loss.problem(), clean);
   }
   return clean;
@@ -129,7 +147,8 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
                                      options.tol, loss.problem().size() <= small_problem, quiet);
   const Index size = loss.problem().size();
   if (size <= small_problem ||
-      (size <= dense_limit && best.certificate.relative_gap > options.tol)) {
+      (size <= dense_limit &&
+       best.certificate.relative_gap > std::min(options.tol, factors_are_tight))) {
     use_exact_norm(loss.problem(), best);
   }
   if (size <= small_problem) {

@@ -71,6 +71,12 @@ def parse_counts(text: str) -> FloatArray:
         If an entry is empty, not a number, not positive, not finite, has a
         multiplicity that is not a positive integer, or if there are more than
         ten million classes.
+
+    Examples
+    --------
+    >>> from ufm import counts
+    >>> counts.parse_counts("500x2,100").tolist()
+    [500.0, 500.0, 100.0]
     """
     if not text.strip():
         raise ValueError("counts: nothing given; write for example 500x5,100x5")
@@ -142,6 +148,12 @@ def load_counts(text_or_path: str | os.PathLike[str]) -> FloatArray:
         If a file is meant and cannot be read.
     ValueError
         If it is neither a list nor an existing file, or has faulty content.
+
+    Examples
+    --------
+    >>> from ufm import counts
+    >>> counts.load_counts("500x2,100").tolist()
+    [500.0, 500.0, 100.0]
     """
     if not isinstance(text_or_path, str):
         return read_counts_csv(text_or_path)
@@ -181,6 +193,12 @@ def exponential_tail(num_classes: int, largest: int, ratio: float) -> FloatArray
     ------
     ValueError
         If an argument is out of its range.
+
+    Examples
+    --------
+    >>> from ufm import counts
+    >>> counts.exponential_tail(5, largest=500, ratio=100).tolist()
+    [500.0, 158.0, 50.0, 15.0, 5.0]
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")

@@ -64,6 +64,14 @@ def label_smoothing(epsilon: float) -> Loss:
     ------
     ValueError, TypeError
         If epsilon is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.label_smoothing(0.1)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [20.1246, 9.0]
     """
     return Loss(smoothing=_check_between("epsilon", epsilon, 0.0, 1.0))
 
@@ -89,6 +97,14 @@ def logit_adjustment(counts: ArrayLike, tau: float = 1.0) -> Loss:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.logit_adjustment(counts)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [22.3607, 10.0]
     """
     return Loss(offsets=_prior_offsets(check_counts(counts), tau))
 
@@ -115,6 +131,14 @@ def cdt(counts: ArrayLike, gamma: float) -> Loss:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.cdt(counts, gamma=0.2)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [22.3607, 7.2478]
     """
     return Loss(scales=_temperatures(check_counts(counts), gamma))
 
@@ -151,6 +175,14 @@ def vector_scaling(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.vector_scaling(counts, gamma=0.2)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [22.3607, 7.2478]
     """
     values = check_counts(counts)
     return Loss(
@@ -183,6 +215,14 @@ def inverse_frequency(counts: ArrayLike, power: float = 1.0) -> Loss:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.inverse_frequency(counts)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [13.4164, 30.0]
     """
     values = check_counts(counts)
     exponent = _check_finite("power", power)
@@ -214,6 +254,14 @@ def class_balanced(counts: ArrayLike, beta: float) -> Loss:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> counts = [500] * 5 + [100] * 5
+    >>> loss = ufm.losses.class_balanced(counts, beta=0.999)
+    >>> [round(c.collapse * 3000, 4) for c in ufm.thresholds(counts, 0.02, loss=loss).clusters]
+    [14.6879, 27.1569]
     """
     values = check_counts(counts)
     beta = _check_between("beta", beta, 0.0, 1.0)

@@ -55,6 +55,13 @@ def svt(X: ArrayLike, tau: float) -> FloatArray:
     ValueError, TypeError
         If X is not a finite real matrix, tau is negative, or the result leaves double precision
         (possible for entries near 1e308 only).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ufm
+    >>> ufm.svt(np.diag([3.0, 1.0, 0.5]), tau=1.0).diagonal().round(9).tolist()
+    [2.0, 0.0, 0.0]
     """
     matrix = _matrix("X", X)
     tau = check_real("tau", tau)
@@ -108,6 +115,14 @@ def cross_entropy(
     ------
     ValueError, TypeError
         If shapes differ, a value is not allowed, or logits or the loss leave double precision.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import ufm
+    >>> value, grad_z, grad_b = ufm.cross_entropy(np.zeros((4, 4)), np.zeros(4), [50, 50, 5, 5])
+    >>> bool(np.isclose(value, np.log(4))), grad_z.shape, grad_b.round(4).tolist()
+    (True, (4, 4), [-0.2045, -0.2045, 0.2045, 0.2045])
     """
     counts = check_counts(counts)
     weights = check_class_weights(class_weights, counts)

@@ -45,8 +45,8 @@ class Solution(Shown):
     counts, lambda_z, lambda_b, class_weights, tol
         The problem as it was given.
     objective : float
-        Primal value at (Z, b), or from 64 different counts on an upper bound of it, above it by
-        less than a hundredth of the gap or 1e-8 of itself.
+        Primal value at (Z, b); beyond 64 different counts possibly an upper bound of it, which is
+        above it by a part of the gap. The gap counts from this value.
     dual_objective : float
         Value of a feasible dual point: no (Z, b) has a smaller objective than this.
     relative_gap : float

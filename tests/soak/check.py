@@ -17,7 +17,7 @@ from ufm._between import StructuredBetween
 DENSE_NUCLEAR_NORM = 1200
 ROUNDING = 1e-11
 # By how much a reported objective may exceed the value at (Z, b): a part of it and of the gap.
-UPPER_BOUND, PART_OF_GAP = 1e-8, 0.01
+UPPER_BOUND, PART_OF_GAP = 1e-8, 0.5
 
 
 @dataclass(frozen=True, eq=False)

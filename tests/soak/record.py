@@ -169,7 +169,7 @@ class Recorder:
     def write(self, summary: dict[str, Any], path: Path) -> None:
         """The summary as JSON, and the memory curve as a picture beside it."""
         temporary = path.with_name(f".{path.name}.writing")
-        temporary.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(_finite(summary), indent=1, allow_nan=False) + "\n")
         os.replace(temporary, path)
         from soak.picture import draw
 
@@ -216,3 +216,14 @@ def _versions() -> dict[str, str]:
         "numpy": np.__version__,
         "scipy": scipy.__version__,
     }
+
+
+def _finite(value: Any) -> Any:
+    """A record with numbers that JSON has no form for told as text."""
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

@@ -56,6 +56,15 @@ def heatmap(solution: Solution, ax: Axes | None = None, *, max_classes: int = 40
         If matplotlib is missing; the message names the extra.
     ValueError
         If `max_classes` is below 2.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import figures
+    >>> solution = ufm.solve([500] * 5 + [100] * 5, lambda_z=0.0027, lambda_b=0.02)
+    >>> figure = figures.heatmap(solution)
+    >>> figure.axes[0].get_xlabel()
+    'prediction of the class with count'
     """
     if ax is None:
         ax = new_figure(4.6, 4.0).add_subplot()
@@ -98,6 +107,15 @@ def heatmaps(
     ValueError
         If there is no solution, `titles` has another length, or `max_classes`
         is below 2.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import figures
+    >>> counts = [500] * 5 + [100] * 5
+    >>> figure = figures.heatmaps([ufm.solve(counts, z, 0.02) for z in (0.0027, 0.0051)])
+    >>> len(figure.axes)  # two panels and the scale
+    3
     """
     if not solutions:
         raise ValueError("solutions: at least one is needed, got none")

@@ -46,6 +46,15 @@ def collapse_path(solutions: Sequence[Solution]) -> Figure:
         If matplotlib is missing; the message names the extra.
     ValueError
         If there are fewer than two solutions or their counts differ.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import figures
+    >>> path = ufm.path([500] * 5 + [100] * 5, lambda_b=0.02, num=10)
+    >>> figure = figures.collapse_path(path.solutions)
+    >>> len(figure.axes)
+    2
     """
     if len(solutions) < 2:
         raise ValueError(f"solutions: at least two are needed, got {len(solutions)}")

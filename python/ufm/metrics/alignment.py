@@ -61,6 +61,14 @@ def nc3(W: Array, M: Array, mu: Array | None = None) -> NC3:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> frame = np.eye(4) - 1 / 4
+    >>> round(metrics.nc3(W=3 * frame, M=frame, mu=frame.mean(axis=0)).self_duality, 6)
+    0.0
     """
     W, C = _pair(W, M, mu)
     length_w, length_c = norm(W), norm(C)
@@ -171,6 +179,16 @@ def factor_balance(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import metrics
+    >>> counts = [500] * 5 + [100] * 5
+    >>> solution = ufm.solve(counts, lambda_z=0.0027, lambda_b=0.02)
+    >>> W, H = solution.factors(lambda_w=0.0054)
+    >>> metrics.factor_balance(W, H.T, counts, 0.0054, 0.0027**2 / 0.0054).relative < 1e-6
+    True
     """
     lambda_w = check_positive("lambda_w", lambda_w)
     lambda_h = check_positive("lambda_h", lambda_h)

@@ -73,6 +73,15 @@ def nc2(M: Array, mu: Array | None = None) -> NC2:
     -----
     MetricWarning
         If a class mean equals the global mean, so that it has no direction.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> frame = np.eye(4) - 1 / 4
+    >>> found = metrics.nc2(frame, frame.mean(axis=0))
+    >>> round(found.norm_variation, 9), round(found.equiangularity, 9)
+    (0.0, 0.0)
     """
     C = centred_means(M, mu)
     num_classes = C.shape[0]

@@ -79,6 +79,16 @@ def block_cosines(Z: Any, clusters: ArrayLike, *, by: str = "columns") -> BlockC
     -----
     MetricWarning
         If vectors are zero and so have no direction.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import metrics
+    >>> counts = [500] * 5 + [100] * 5
+    >>> solution = ufm.solve(counts, lambda_z=0.0027, lambda_b=0.02)
+    >>> found = metrics.block_cosines(solution.Z, metrics.clusters_of(counts))
+    >>> found.mean.round(4).tolist()
+    [[-0.2282, -0.0887], [-0.0887, 0.3146]]
     """
     by = check_choice("by", by, ("columns", "rows"))
     matrix = as_class_matrix("Z", Z)
@@ -206,6 +216,18 @@ def cluster_spread(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import metrics
+    >>> counts = [500] * 5 + [100] * 5
+    >>> solution = ufm.solve(counts, lambda_z=0.0027, lambda_b=0.02)
+    >>> [
+    ...     (cluster.collapsed, cluster.predicted)
+    ...     for cluster in metrics.cluster_spread(solution.Z, counts, lambda_z=0.0027)
+    ... ]
+    [(False, False), (False, False)]
     """
     counts = check_counts(counts)
     weights = check_class_weights(class_weights, counts)

@@ -138,6 +138,17 @@ def report(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat([0, 1, 2], [50, 50, 10])
+    >>> features = 5 * np.eye(3, 4)[labels] + 0.1 * rng.standard_normal((110, 4))
+    >>> found = metrics.report(metrics.class_statistics(features, labels), W=5 * np.eye(3, 4))
+    >>> found.nc1.value < 0.01, sorted(found.to_dict())[:3]
+    (True, ['bias_cancellation', 'cdnv_max', 'cdnv_mean'])
     """
     rule = CONVENTIONS[check_choice("convention", convention, tuple(CONVENTIONS))]
     if W is None and b is not None:

@@ -114,6 +114,16 @@ def prediction_errors(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import metrics
+    >>> counts = [500] * 5 + [100] * 5
+    >>> solution = ufm.solve(counts, lambda_z=0.0027, lambda_b=0.02)
+    >>> errors = metrics.prediction_errors(1.01 * solution.Z, solution.b + 0.3, solution)
+    >>> round(errors.Z_relative, 4), round(errors.b_max, 4), round(errors.b_centred_max, 4)
+    (0.01, 0.3, 0.0)
     """
     measured, predicted = _both(Z, prediction)
     square, largest, square_star, largest_star = 0.0, 0.0, 0.0, 0.0
@@ -270,6 +280,17 @@ def gram_errors(W: Array, M: Array, grams: PredictedGrams) -> GramErrors:
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> from ufm import metrics
+    >>> counts = [500] * 5 + [100] * 5
+    >>> solution = ufm.solve(counts, lambda_z=0.0027, lambda_b=0.02)
+    >>> W, H = solution.factors()
+    >>> predicted = metrics.predicted_grams(solution, counts, 0.0027, 0.0027)
+    >>> metrics.gram_errors(W, H.T, predicted).W < 1e-6
+    True
     """
     errors = {}
     for name, rows, predicted in (("W", W, grams.W), ("M", M, grams.M)):

@@ -241,6 +241,17 @@ def class_statistics(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> rng = np.random.default_rng(0)
+    >>> labels = np.repeat([0, 1, 2], [50, 50, 10])
+    >>> features = 5 * np.eye(3, 4)[labels] + 0.1 * rng.standard_normal((110, 4))
+    >>> found = metrics.class_statistics(features, labels)
+    >>> found.num_samples, abs(found.means.round(0)).tolist()[2]
+    (110.0, [0.0, 0.0, 5.0, 0.0])
     """
     features = as_matrix("features", features)
     num_classes = check_limit("num_classes", num_classes)

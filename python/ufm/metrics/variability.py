@@ -127,6 +127,14 @@ def nc1(
     -----
     MetricWarning
         If an eigenvalue lies near the cut, or one that is not rounding lies below it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> found = metrics.nc1(5 * np.eye(3), 0.01 * np.eye(3), [50, 50, 10])
+    >>> round(float(found), 6), found.rank
+    (0.001369, 2)
     """
     rule = _convention(convention, weights, mean, rtol)
     M, counts = present_classes(M, counts)
@@ -304,6 +312,13 @@ def cdnv(M: Array, variances: Array, clusters: Array | None = None, *, power: in
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ufm import metrics
+    >>> round(metrics.cdnv(M=5 * np.eye(3), variances=[0.1, 0.1, 0.3]).max, 6)
+    0.004
     """
     if power not in (2, 4):
         raise ValueError(f"power must be 2 or 4, got {power!r}")

@@ -35,6 +35,13 @@ def balanced_solution(num_classes: int, count: float, lambda_z: float) -> Soluti
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> balanced = ufm.balanced_solution(num_classes=10, count=100, lambda_z=0.005)
+    >>> balanced.Z.diagonal().round(4)[:3].tolist(), balanced.rank
+    ([2.1581, 2.1581, 2.1581], 9)
     """
     size = check_limit("num_classes", num_classes)
     if size is None:

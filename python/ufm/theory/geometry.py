@@ -136,6 +136,16 @@ def predicted_geometry(
         or the lambdas do not fit lambda_z.
     MemoryError
         If C x C doubles do not fit into memory.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> solution = ufm.solve([500] * 5 + [250] * 5, lambda_z=0.001, lambda_b=0.02)
+    >>> geometry = ufm.predicted_geometry(solution, lambda_w=0.004)
+    >>> geometry.lambda_h, geometry.class_means.norms.round(4).tolist()
+    (0.00025, [0.7795, 0.9127])
+    >>> geometry.classifier.cosines.within.round(4).tolist()
+    [-0.1379, -0.0839]
     """
     check_solution(solution)
     if isinstance(solution, NonnegativeSolution):

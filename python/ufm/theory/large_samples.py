@@ -111,6 +111,13 @@ def large_sample_limit(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> limit = ufm.large_sample_limit([500] * 5 + [250] * 5, scaled_lambda_z=0.1)
+    >>> limit.cosines(1e12).within.round(4).tolist()
+    [-0.1285, -0.0888]
     """
     c = check_positive("scaled_lambda_z", scaled_lambda_z)
     limit = seli(counts, lambda_b=lambda_b, class_weights=class_weights)
@@ -209,6 +216,13 @@ def sample_scales(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> scales = ufm.sample_scales([500] * 5 + [100] * 5, lambda_z=0.0027, lambda_b=0.02)
+    >>> [round(cluster.collapse, 4) for cluster in scales.clusters], round(scales.vanishing, 4)
+    ([7.6208, 1.5242], 7.6208)
     """
     lambda_z = check_positive("lambda_z", lambda_z)
     found = bias_only_thresholds(counts, lambda_b, class_weights)

@@ -137,6 +137,13 @@ def nonnegative_thresholds(
     For the equation in lambda_z to have one solution is not proved; the one found is where features
     vanish just above and do not just below. It holds for any cluster, also for the largest, with
     every other cluster where it is at that lambda_z.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> found = ufm.nonnegative_thresholds([500] * 5 + [100] * 5, lambda_b=0.02)
+    >>> [(round(c.collapse, 6), round(c.free, 6), c.vanishes) for c in found.clusters]
+    [(0.006753, 0.007454, True), (0.003294, 0.003333, True)]
     """
     counts = check_counts(counts)
     weights = check_class_weights(class_weights, counts)

@@ -142,6 +142,13 @@ def thresholds(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> found = ufm.thresholds([500] * 5 + [100] * 5, lambda_b=0.02)
+    >>> [round(cluster.collapse, 7) for cluster in found.clusters], round(found.lambda_max, 7)
+    ([0.0074536, 0.0033333], 0.0074536)
     """
     counts = check_counts(counts)
     loss, weights = check_loss(loss, class_weights, counts)

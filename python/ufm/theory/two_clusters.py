@@ -338,6 +338,13 @@ def imbalance_limit(
     ------
     ValueError, TypeError
         If an argument is not allowed.
+
+    Examples
+    --------
+    >>> import ufm
+    >>> limit = ufm.imbalance_limit((5, 5), minority_count=100, coefficient=11.0, exponent=1.0)
+    >>> limit.minority_collapses, limit.majority_collapses
+    (True, False)
     """
     k_a, k_b = _sizes(sizes)
     n_b = check_positive("minority_count", minority_count)

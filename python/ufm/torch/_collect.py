@@ -129,6 +129,16 @@ def collect(
     ------
     TypeError, ValueError
         If an argument is not allowed, no sample was seen, or a batch is not as described.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ufm.torch import collect
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    >>> batches = [(torch.randn(30, 8), torch.arange(30) % 3)]
+    >>> found = collect(model, batches, classifier="2")
+    >>> found.Z.shape, found.statistics.num_samples
+    ((3, 3), 30.0)
     """
     model = unwrapped(model)
     layer = find_classifier(model, classifier)

@@ -92,6 +92,16 @@ def compare(
     ValueError, TypeError
         If an argument is not allowed, the lambdas do not follow from what is given, or a class has
         no samples.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ufm.torch import compare
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.ReLU(), torch.nn.Linear(16, 3))
+    >>> batches = [(torch.randn(30, 8), torch.arange(30) % 3)]
+    >>> found = compare(model, batches, classifier="2", lambda_z=0.05, lambda_b=0.02)
+    >>> len(found.fits), found.converged
+    (2, True)
     """
     layer: Any = find_classifier(unwrapped(model), classifier)
     lambdas = _lambdas(layer, optimizer, feature_penalty, lambda_z, lambda_b)

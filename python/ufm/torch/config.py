@@ -220,6 +220,13 @@ class RunConfig:
         Seed of the initial weights and of the order of the batches.
     mode : str
         ``"corrected"`` or ``"as_published"``: which settings of a protocol it came from.
+
+    Examples
+    --------
+    >>> from ufm.torch import RunConfig
+    >>> config = RunConfig.from_dict({"penalty": {"lambda_z": 0.01}, "training": {"epochs": 20}})
+    >>> config.training.epochs, config.data.counts
+    (20, '150x5,30x5')
     """
 
     name: str = "run"

@@ -35,6 +35,7 @@ class FeaturePenalty:
 
     Examples
     --------
+    >>> from ufm.torch import FeaturePenalty
     >>> penalty = FeaturePenalty.from_lambda_z(0.0027, lambda_b=0.02, num_samples=3000)
     >>> round(penalty.lambda_z, 6)
     0.0027
@@ -170,6 +171,8 @@ def ufm_loss(
 
     Examples
     --------
+    >>> import torch
+    >>> from ufm.torch import FeaturePenalty, ufm_loss
     >>> classifier = torch.nn.Linear(16, 3)
     >>> penalty = FeaturePenalty.from_lambda_z(0.01, lambda_b=0.02, num_samples=60)
     >>> ufm_loss(torch.randn(60, 16), torch.arange(60) % 3, classifier, penalty).shape
@@ -195,6 +198,13 @@ class PenaltyRamp:
         Part of the training, 0 to 1, after which the factor is one. 0 for no ramp.
     shape : str
         ``"linear"``, or ``"step"``: `start` up to `until`, then one.
+
+    Examples
+    --------
+    >>> from ufm.torch import PenaltyRamp
+    >>> ramp = PenaltyRamp(until=0.5)
+    >>> ramp(0.0), ramp(0.25), ramp(0.8)
+    (0.0, 0.5, 1.0)
     """
 
     start: float = 0.0
@@ -233,6 +243,7 @@ class AnnealedLeakyReLU(torch.nn.Module):
 
     Examples
     --------
+    >>> from ufm.torch import AnnealedLeakyReLU
     >>> activation = AnnealedLeakyReLU(0.2, until=0.6)
     >>> activation.anneal(progress=0.3)
     >>> round(activation.slope, 6)
@@ -269,6 +280,15 @@ def centre_bias(classifier: torch.nn.Linear) -> None:
 
     Adding a constant to all logits changes no probability, so only the weak lambda_b holds the
     mean of the bias at zero, and optimisers with momentum let it drift.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ufm.torch import centre_bias
+    >>> layer = torch.nn.Linear(4, 3)
+    >>> centre_bias(layer)
+    >>> abs(layer.bias.sum().item()) < 1e-6
+    True
     """
     if classifier.bias is not None:
         bias = cast(torch.Tensor, classifier.bias)

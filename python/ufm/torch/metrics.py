@@ -207,6 +207,16 @@ class CollapseMetrics(FeatureStatistics):
         Of NC1, see :data:`ufm.metrics.CONVENTIONS`.
     pairs : bool
         Whether to compute what takes all K^2 pairs of classes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ufm.torch import CollapseMetrics
+    >>> metric = CollapseMetrics(num_classes=3, dim=4)
+    >>> labels = torch.arange(60) % 3
+    >>> metric.update(5 * torch.eye(3, 4)[labels] + 0.1 * torch.randn(60, 4), labels)
+    >>> metric.report().nc1.value < 0.01
+    True
     """
 
     def __init__(

@@ -183,6 +183,14 @@ def load_protocol(name: str | os.PathLike[str]) -> Protocol:
         If there is neither; the message lists the protocols that come with ufm.
     ValueError
         If the file is no TOML, or has unknown keys.
+
+    Examples
+    --------
+    >>> from ufm.torch import load_protocol
+    >>> protocol = load_protocol("figure5-digits")
+    >>> runs = protocol.runs()
+    >>> len(runs), runs[0].data.counts
+    (40, '100x5,20x5')
     """
     return _parse(*_read(name))
 
@@ -202,7 +210,14 @@ def _read(name: str | os.PathLike[str]) -> tuple[str, str, str]:
 
 
 def protocol_names() -> list[str]:
-    """Protocols that come with ufm."""
+    """Protocols that come with ufm.
+
+    Examples
+    --------
+    >>> from ufm.torch import protocol_names
+    >>> "figure5-digits" in protocol_names()
+    True
+    """
     files = (entry.name for entry in _folder().iterdir())
     return sorted(name.removesuffix(".toml") for name in files if name.endswith(".toml"))
 

@@ -47,7 +47,7 @@ def train_many(
     device : str or torch.device, optional
         Where to train; the CPU by default.
     progress : callable, optional
-        As for :func:`ufm.torch.train`; :attr:`Report.name` tells runs apart. With several jobs a
+        As for :func:`ufm.torch.train`; ``Report.name`` tells runs apart. With several jobs a
         run reports at most four times a second.
 
     Yields

@@ -1,0 +1,101 @@
+"""The page about a soak from its summary: ``python -m tests.soak.page summary.json page.md``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+HEAD = """\
+# An hour of random problems
+
+`python -m tests.soak --minutes 60 --seed 0 --out summary.json` draws problems of all sizes, solves
+them under random tolerances, methods and limits, and recomputes every certificate with
+`tests/oracles/`, which shares no code with the package. Any claim that does not hold counts as
+wrong; the run fails if there is one, or if memory grows. `--replay KIND:NUMBER` repeats one draw.
+This page was written from its summary, [`soak.json`](soak.json), by `python -m tests.soak.page`.
+
+"""
+
+WHAT = """
+## What is recomputed
+
+From Z and b alone, grouped anew by count, weight, scale and offset:
+
+- **Objective**: loss and bias penalty from the logits; the nuclear norm by a singular value
+  decomposition up to 1,200 different counts, beyond that its lower bound <G, X> / ||G||_2. The
+  reported objective may not be below the value, and not above it by more than 1e-8 of it and half
+  the gap (beyond 64 different counts it may be an upper bound).
+- **Dual bound**: a feasible point is built from the predictions, as they are and after moving
+  probability so that the bias equation holds exactly, scaled by the operator norm of the
+  gradient. The norm is exact up to 500 different counts; up to 4,000 an upper bound is proved by a
+  Cholesky factorisation. The reported lower bound may not exceed the value of that point.
+- Beyond 4,000 different counts the norm is only probed, by block power iteration from 12 random
+  vectors, which bounds it from below: a wrong claim larger than 1e-6 would be noticed if it showed
+  there, smaller ones might not. The column *proved* counts the others.
+- **Status** is `CONVERGED` exactly where the gap is at most the tolerance; time limits and
+  interruptions are reported only where they were asked for; nothing is NaN or infinite.
+- **Verdicts**: clusters are merged exactly above their thresholds, and columns and entries agree
+  with the blocks that were checked.
+- For nonnegative features the largest |G a| over a >= 0 is found by looking at all supports (up to
+  8 classes); for `layer_peeled` the constraint and the Lagrangian bound are recomputed.
+
+`tests/test_soak.py` changes solutions in every such way and sees that each change is noticed.
+"""
+
+
+def page(summary: dict[str, Any]) -> str:
+    """The page as Markdown."""
+    memory, versions = summary["memory"], summary["versions"]
+    lines = [
+        HEAD,
+        f"**{summary['checked']:,} certificates recomputed in {summary['seconds'] / 60:.0f} "
+        f"minutes on one core of a busy machine, {summary['wrong']} wrong.** Resident memory was "
+        f"{memory['warm_MiB']:.0f} MiB after the first fifth of the run and "
+        f"{memory['end_MiB']:.0f} MiB at its end; its trend in between, the median slope over "
+        f"pairs of samples, amounts to {memory['growth_after_warm_up_MiB']:+.1f} MiB "
+        f"(at most {memory['allowed_growth_MiB']:.0f} count as flat). The most at any time, "
+        f"with the oracle's own matrices, was {memory['most_MiB']:,.0f} MiB.",
+        "",
+        "![Statuses by kind, and memory over time](images/soak.png)",
+        "",
+        "| kind | what | checked | converged | other ends | proved | largest K | largest C | wrong |",
+        "|---|---|---:|---:|---|---:|---:|---:|---:|",
+    ]
+    for name, kind in summary["kinds"].items():
+        status = dict(kind["status"])
+        converged = status.pop("CONVERGED", 0)
+        others = ", ".join(f"{n} {word}" for word, n in sorted(status.items())) or "none"
+        proved = sum(n for proof, n in kind["proof"].items() if proof.startswith("proved"))
+        lines.append(
+            f"| {name} | {kind['about']} | {kind['checked']:,} | {converged:,} | {others} "
+            f"| {proved:,} | {kind['most_classes']:,} | {kind['most_clusters']:,} "
+            f"| {kind['wrong']} |"
+        )
+    lines += ["", "Largest differences, relative to the value recomputed:", ""]
+    lines += ["| kind | objective below the value | dual bound above that of the point |"]
+    lines += ["|---|---:|---:|"]
+    for name, kind in summary["kinds"].items():
+        lines.append(
+            f"| {name} | {_number(kind['worst_objective_below'])} "
+            f"| {_number(kind['worst_dual_above'])} |"
+        )
+    lines += [
+        "",
+        "A positive difference within rounding (of tiny objectives, or of a tiny bias penalty) is "
+        "allowed for; `tests/soak/check.py` says how much.",
+        WHAT,
+        f"ufm {versions['ufm']} ({versions['commit']}), Python {versions['python']}, "
+        f"numpy {versions['numpy']}, scipy {versions['scipy']}; seed {summary['seed']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{max(value, 0.0):.1e}" if value > 0 else "0"
+
+
+if __name__ == "__main__":
+    source, target = map(Path, sys.argv[1:3])
+    target.write_text(page(json.loads(source.read_text())), encoding="utf-8")

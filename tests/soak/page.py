@@ -60,7 +60,7 @@ def page(summary: dict[str, Any]) -> str:
         "",
         "![Statuses by kind, and memory over time](images/soak.png)",
         "",
-        "| kind | what | checked | converged | other ends | proved | largest K | largest C | wrong |",
+        "| kind | what | checked | converged | other ends | proved | most K | most C | wrong |",
         "|---|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for name, kind in summary["kinds"].items():

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 HEAD = """\
-# An hour of random problems
+# Random problems
 
-`python -m tests.soak --minutes 60 --seed 0 --out summary.json` draws problems of all sizes, solves
+`python -m tests.soak --minutes {minutes:.0f} --seed {seed} --out summary.json` draws problems of
+all sizes, solves
 them under random tolerances, methods and limits, and recomputes every certificate with
 `tests/oracles/`, which shares no code with the package. Any claim that does not hold counts as
 wrong; the run fails if there is one, or if memory grows. `--replay KIND:NUMBER` repeats one draw.
@@ -49,7 +50,7 @@ def page(summary: dict[str, Any]) -> str:
     """The page as Markdown."""
     memory, versions = summary["memory"], summary["versions"]
     lines = [
-        HEAD,
+        HEAD.format(minutes=summary["seconds"] / 60, seed=summary["seed"]),
         f"**{summary['checked']:,} certificates recomputed in {summary['seconds'] / 60:.0f} "
         f"minutes on one core of a busy machine, {summary['wrong']} wrong.** Resident memory was "
         f"{memory['warm_MiB']:.0f} MiB after the first fifth of the run and "
@@ -60,7 +61,8 @@ def page(summary: dict[str, Any]) -> str:
         "",
         "![Statuses by kind, and memory over time](images/soak.png)",
         "",
-        "| kind | what | checked | converged | other ends | proved | most K | most C | wrong |",
+        "| kind | what | checked | converged | other ends | proved | largest K | largest C "
+        "| wrong |",
         "|---|---|---:|---:|---|---:|---:|---:|---:|",
     ]
     for name, kind in summary["kinds"].items():

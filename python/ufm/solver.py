@@ -151,10 +151,13 @@ def solve(
     max_iterations : int, optional
         Limit on the iterations; the default depends on the method.
     threads : int, optional
-        Limit on the threads of the linear algebra during the call. By default problems too small
-        to gain from more use one, others what the BLAS library is set to.
+        Threads of the linear algebra during the call. By default problems too small to gain from
+        more use one, others what the BLAS library is set to. The setting is the process's: solves
+        in other threads that need another number wait for this one, so that each gives the same
+        bits as alone (for a minute at the most, which counts towards their time limits).
     time_limit : float, optional
-        Seconds after which the best iterate so far is certified and returned.
+        Seconds after which the best iterate so far is certified and returned. The certificate,
+        some products and factorisations of C x C matrices for C different counts, comes on top.
     start : Solution, optional
         The solution for a lambda or counts near by, to start from; it must group the classes into
         the same clusters and have the same smoothing, scales and offsets. "proximal" then takes 20
@@ -178,8 +181,9 @@ def solve(
     MemoryError
         If the memory, or the process's limit of it, does not suffice; the message says for what.
     KeyboardInterrupt
-        On Ctrl-C, within a fraction of a second; with "proximal" after the singular value
-        decomposition at hand, which takes longer from about a thousand different counts on.
+        On Ctrl-C, within a fraction of a second. A singular value decomposition at hand is left
+        behind; a process that ends meanwhile waits for it, seconds from a thousand different
+        counts on.
 
     Notes
     -----

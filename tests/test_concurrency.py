@@ -184,8 +184,9 @@ def test_fork_while_other_threads_solve(run_python, monkeypatch, attempt):
 
 
 def blas_numbers() -> set[int]:
+    """Threads of the BLAS libraries, but for those built without any (SCS brings one)."""
     pools = ThreadpoolController().select(user_api="blas").info()
-    return {pool["num_threads"] for pool in pools}
+    return {pool["num_threads"] for pool in pools if pool.get("threading_layer") != "disabled"}
 
 
 def seen_during(work: Callable[[], Any], probe: Callable[[], Any]) -> list[Any]:
@@ -227,6 +228,16 @@ def test_threads_are_honoured_and_the_users_limit_is_restored():
     with threadpool_limits(1, user_api="blas"):
         assert set.union(*seen_during(hard, blas_numbers)) == {1}
         assert blas_numbers() == {1}
+
+
+def test_a_library_without_threads_is_left_out():
+    """SCS brings an OpenBLAS that always says 1; the others are set and restored all the same."""
+    pytest.importorskip("scs")
+    _linalg._blas_pools.cache_clear()
+    with threadpool_limits(2, user_api="blas"):
+        seen = seen_during(lambda: hard(threads=1), blas_numbers)
+        assert {1} in seen
+        assert blas_numbers() == {2}
 
 
 def test_another_thread_than_the_first_is_limited_too():

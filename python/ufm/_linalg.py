@@ -60,11 +60,13 @@ def backend_name(num_clusters: int) -> str:
 def _blas_pools() -> list[Any]:
     """Return the thread pools of the BLAS libraries, which takes a third of a millisecond to find.
 
-    To be asked once :func:`ensure_lapack` has loaded SciPy's.
+    To be asked once :func:`ensure_lapack` has loaded SciPy's. Libraries built without threads,
+    such as the one that SCS brings, always say 1 and cannot be set.
     """
     from threadpoolctl import ThreadpoolController
 
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+    pools = ThreadpoolController().select(user_api="blas").lib_controllers
+    return [pool for pool in pools if getattr(pool, "threading_layer", "") != "disabled"]
 
 
 class _SharedThreads:

@@ -172,3 +172,21 @@ def test_numbers_of_every_kind(number):
     assert solution.objective == expected.objective
     assert ufm.solve([5, 3, 3], 1, 1).converged
     assert ufm.solve([5, 3, 3], 0.1, np.int64(1), max_iterations=np.int32(500)).converged
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("cannot be shown")
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name not in ("progress", "counts")])
+@pytest.mark.parametrize(
+    "value",
+    [b"\x1e" * 100_000, "x" * 100_000, 10**5000, [10**5000] * 3, Unshowable()],
+    ids=["bytes", "text", "integer", "integers", "unshowable"],
+)
+def test_message_is_short_whatever_is_given(name, value):
+    """Python itself refuses to write integers of more than 4300 digits, and names no argument."""
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}\b") as caught:
+        ufm.solve(**{**GOOD, name: value})
+    assert len(str(caught.value)) < 300

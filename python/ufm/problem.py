@@ -20,6 +20,14 @@ _NOT_REAL = (
 )
 
 
+def shown(value: Any) -> str:
+    """What a user passed in, for a message: short, and shown whatever it is."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # such as the digits of an integer that has more than Python writes
+        return f"an object of type {type(value).__name__}"
+
+
 def as_real(name: str, array: NDArray[Any], values: Any) -> NDArray[Any]:
     """An array of real numbers, as it is where it already holds them.
 
@@ -31,23 +39,23 @@ def as_real(name: str, array: NDArray[Any], values: Any) -> NDArray[Any]:
         return np.empty(array.shape)
     if array.dtype.kind != "O":
         raise TypeError(
-            f"{name} must hold real numbers, got an array of dtype {array.dtype}: {values!r:.80}"
+            f"{name} must hold real numbers, got an array of dtype {array.dtype}: {shown(values)}"
         )
     try:
         if not any(isinstance(entry, _NOT_REAL) for entry in array.flat):
             return array.astype(np.float64)
     except OverflowError:
-        raise ValueError(f"{name} must be finite, got {values!r:.80}") from None
+        raise ValueError(f"{name} must be finite, got {shown(values)}") from None
     except (TypeError, ValueError):
         pass
-    raise TypeError(f"{name} must hold real numbers, got {values!r:.80}")
+    raise TypeError(f"{name} must hold real numbers, got {shown(values)}")
 
 
 def _vector(name: str, values: ArrayLike) -> FloatArray:
     try:
         array = np.asarray(values)
     except ValueError:
-        raise ValueError(f"{name} must be one-dimensional, got ragged {values!r:.80}") from None
+        raise ValueError(f"{name} must be one-dimensional, got ragged {shown(values)}") from None
     array = as_real(name, array, values)
     if array.ndim != 1:
         raise ValueError(f"{name} must be one-dimensional, got shape {array.shape}")
@@ -129,13 +137,13 @@ def check_loss_weights(name: str, class_weights: FloatArray, counts: FloatArray)
 def check_real(name: str, value: Any) -> float:
     """A real number that is not NaN."""
     if isinstance(value, (str, bytes, bool, np.bool_, complex, np.complexfloating)):
-        raise TypeError(f"{name} must be a real number, got {value!r}")
+        raise TypeError(f"{name} must be a real number, got {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
-        raise ValueError(f"{name} must be finite, got {value!r:.80}") from None
+        raise ValueError(f"{name} must be finite, got {shown(value)}") from None
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {value!r:.80}") from None
+        raise TypeError(f"{name} must be a real number, got {shown(value)}") from None
     if math.isnan(number):
         raise ValueError(f"{name} must be a number, got nan")
     return number
@@ -166,20 +174,20 @@ def check_limit(name: str, value: Any) -> int | None:
     if value is None:
         return None
     if isinstance(value, bool):
-        raise TypeError(f"{name} must be a positive integer or None, got {value!r}")
+        raise TypeError(f"{name} must be a positive integer or None, got {shown(value)}")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a positive integer or None, got {value!r:.80}") from None
+        raise TypeError(f"{name} must be a positive integer or None, got {shown(value)}") from None
     if not 0 < number < 2**31:
-        raise ValueError(f"{name} must lie between 1 and 2147483647, got {number}")
+        raise ValueError(f"{name} must lie between 1 and 2147483647, got {shown(number)}")
     return number
 
 
 def check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> str:
     """One of a few words."""
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, got {value!r:.80}")
+        raise TypeError(f"{name} must be a string, got {shown(value)}")
     if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r:.80}")
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {shown(value)}")
     return value

@@ -17,6 +17,20 @@ inline std::vector<Index> clusters_of_classes(const Problem& problem) {
   return cluster;
 }
 
+// Cross-entropy with one label, log(sum_j exp(l_j - l_label)), without the 1 of the label itself in
+// the sum: a loss of 1e-7 would keep nine digits only.
+inline double label_loss(const Vector& logits, Index label) {
+  const double top = logits.maxCoeff();
+  double others = 0.0;
+  for (Index j = 0; j < logits.size(); ++j) {
+    others += j == label ? 0.0 : std::exp(logits[j] - top);
+  }
+  if (logits[label] == top) {
+    return std::log1p(others);
+  }
+  return top + std::log(others + std::exp(logits[label] - top)) - logits[label];
+}
+
 // sum_k pi_k CE(s o (z_k + b) + o, t_k) + lambda_z ||Z D^(1/2)||_* + (lambda_b / 2) ||b||^2 at
 // `share` times a solution.
 inline double dense_objective(const Problem& problem, const ReducedSolution& solution,
@@ -48,11 +62,12 @@ inline double dense_objective(const Problem& problem, const ReducedSolution& sol
       const Index row = cluster[static_cast<std::size_t>(j)];
       logits[j] = problem.scale[row] * (z(j, k) + bias[j]) + problem.offset[row];
     }
-    const double top = logits.maxCoeff();
-    const double all = top + std::log((logits.array() - top).exp().sum());
-    const double label = problem.smoothing / static_cast<double>(size);
-    const double loss =
-        (1.0 - problem.smoothing) * (all - logits[k]) + label * (all - logits.array()).sum();
+    double loss = (1.0 - problem.smoothing) * label_loss(logits, k);
+    if (problem.smoothing > 0.0) {
+      for (Index j = 0; j < size; ++j) {
+        loss += problem.smoothing / static_cast<double>(size) * label_loss(logits, j);
+      }
+    }
     objective += problem.loss_weight[i] * loss;
   }
   const Eigen::JacobiSVD<Matrix> svd(scaled);

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -16,19 +17,26 @@ needs_sigint = pytest.mark.skipif(
 )
 
 
+def start_listening(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    """Start a child whose output is read, and which SIGINT reaches.
+
+    Shells start background jobs with SIGINT ignored, which the children of pytest would inherit.
+    """
+    given = {"env": child_environment(), "stdout": subprocess.PIPE, "text": True, **options}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, **given)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def interrupt(script: str, after: float) -> tuple[str, float]:
     """Send SIGINT to a script some seconds after it has printed ``ready``.
 
     Returns the next line that it prints, and the seconds from the signal to that line. The script
     must print one line however it ends.
     """
-    with subprocess.Popen(
-        [sys.executable, "-c", script],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as child:
+    with start_listening([sys.executable, "-c", script], stderr=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None
             assert child.stdout.readline().strip() == "ready"

@@ -14,6 +14,7 @@ import pytest
 
 import ufm
 from conftest import child_environment
+from interrupted import needs_sigint, start_listening
 from problems import METHODS, Problem, assert_certified
 
 pytest.importorskip("resource")
@@ -256,9 +257,7 @@ def signalled(command: list[str], wait: float) -> tuple[float, int, str, str]:
 
     Returns the seconds until the child spoke or ended, its exit status, and what it said.
     """
-    with subprocess.Popen(
-        command, env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as child:
+    with start_listening(command, stderr=subprocess.PIPE) as child:
         try:
             assert child.stdout is not None and child.stderr is not None
             assert child.stdout.readline().strip() == "ready", child.stderr.read()
@@ -275,7 +274,7 @@ def signalled(command: list[str], wait: float) -> tuple[float, int, str, str]:
                 child.kill()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 @pytest.mark.parametrize("name", LONG)
 def test_interrupt_of_every_long_function(name):
     if name == "sweep":
@@ -309,7 +308,7 @@ while True:
 """
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
+@needs_sigint
 @pytest.mark.parametrize("name", COMMANDS)
 def test_interrupt_of_every_long_command(name, tmp_path):
     pytest.importorskip("rich")

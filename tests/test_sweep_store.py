@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 import ufm
-from conftest import child_environment
+from interrupted import start_listening
 
 xr = pytest.importorskip("xarray")
 pytest.importorskip("netCDF4")
@@ -201,12 +200,8 @@ if __name__ == "__main__":
 
 def stopped_half_way(path: Path, sent: signal.Signals, executor: str = "None") -> list[str]:
     """Run CHILD, signal it after ten problems, and return what it printed after that."""
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD.format(executor=executor), str(path)],
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as child:
+    command = [sys.executable, "-c", CHILD.format(executor=executor), str(path)]
+    with start_listening(command) as child:
         assert child.stdout is not None
         while (line := child.stdout.readline()) and int(line.split()[0]) < 10:
             pass

@@ -20,7 +20,7 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("click")
 pytest.importorskip("rich")
 
-from conftest import child_environment  # noqa: E402
+from interrupted import start_listening  # noqa: E402
 from ufm import figures  # noqa: E402
 from ufm.cli import main  # noqa: E402
 from ufm.torch import load_protocol, load_run, train  # noqa: E402
@@ -294,19 +294,15 @@ def test_what_torchrun_must_not_do(capsys, tmp_path, monkeypatch, arguments, wor
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs Linux's /proc")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["interrupted", "killed"])
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 @pytest.mark.slow
 def test_stopping_ends_every_process_at_once(tmp_path, how):
     """Only the first process is told; nothing is left running, and what is there can go on."""
     protocol = _protocol(tmp_path, epochs=1_000_000)
     command = [sys.executable, "-m", "ufm.cli", "figure", "5", "--train", "--jobs", "2"]
     arguments = _arguments(protocol, tmp_path / "runs", "--out", tmp_path / "a.png")
-    child = subprocess.Popen(
-        [*command, *arguments],
-        env=child_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    child = start_listening(
+        [*command, *arguments], stdout=None, stderr=subprocess.PIPE, start_new_session=True
     )
     try:
         states = [tmp_path / "runs" / name / "run.json" for name in NAMES[:2]]
@@ -316,13 +312,13 @@ def test_stopping_ends_every_process_at_once(tmp_path, how):
             time.sleep(0.05)
         workers = _descendants(child.pid)
         assert len(workers) >= 2
-        child.send_signal(how)
+        child.send_signal(signal.Signals[how])
         told = time.monotonic()
         child.wait(timeout=20)
         while any(_alive(pid) for pid in workers) and time.monotonic() - told < 20:
             time.sleep(0.05)
         assert not any(_alive(pid) for pid in workers)
-        if how is signal.SIGINT:
+        if how == "SIGINT":
             assert child.returncode == 130
             assert child.stderr.read().strip() == "ufm: interrupted"
     finally:

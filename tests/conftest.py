@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,4 +82,8 @@ def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
 def child_environment() -> dict[str, str]:
     """Environment in which a child interpreter finds the same packages as this one."""
     entries = [entry for entry in sys.path if entry]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(entries)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entries)}
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        # Else Python says on stderr that it turns the lock on for the core.
+        environment.setdefault("PYTHON_GIL", "1")
+    return environment

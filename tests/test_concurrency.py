@@ -189,9 +189,15 @@ def blas_numbers() -> set[int]:
     return {pool["num_threads"] for pool in pools if pool.get("threading_layer") != "disabled"}
 
 
-def seen_during(work: Callable[[], Any], probe: Callable[[], Any]) -> list[Any]:
-    """What a probe sees from another thread while some work is done."""
+def seen_during(work: Callable[[Callable[..., bool]], Any], probe: Callable[[], Any]) -> list[Any]:
+    """What a probe sees from another thread while some work is done.
+
+    The work is given a progress callback that ends it once enough is seen.
+    """
     seen, done = [], threading.Event()
+
+    def enough(*report: Any) -> bool:
+        return len(seen) >= 20
 
     def watch() -> None:
         while not done.is_set():
@@ -201,7 +207,7 @@ def seen_during(work: Callable[[], Any], probe: Callable[[], Any]) -> list[Any]:
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        work()
+        work(enough)
     finally:
         done.set()
         watcher.join()
@@ -209,6 +215,7 @@ def seen_during(work: Callable[[], Any], probe: Callable[[], Any]) -> list[Any]:
 
 
 HARD = np.linspace(1.0, 3000.0, 60) ** 2
+LONG = 30.0  # seconds: long enough to be seen at work on a busy machine
 
 
 def hard(progress: Callable[..., Any] | None = None, **options: Any) -> ufm.Solution:
@@ -222,11 +229,14 @@ def test_threads_are_honoured_and_the_users_limit_is_restored():
     hard(time_limit=0.05)  # load everything that loads lazily
     with threadpool_limits(2, user_api="blas"):
         for threads in (1, 2, 3):
-            seen = seen_during(lambda t=threads: hard(threads=t), blas_numbers)
-            assert {threads} in seen and all(numbers in ({2}, {threads}) for numbers in seen)
+            seen = seen_during(
+                lambda enough, t=threads: hard(enough, threads=t, time_limit=LONG), blas_numbers
+            )
+            assert {threads} in seen and all(numbers <= {2, threads} for numbers in seen)
             assert blas_numbers() == {2}
     with threadpool_limits(1, user_api="blas"):
-        assert set.union(*seen_during(hard, blas_numbers)) == {1}
+        seen = seen_during(lambda enough: hard(enough, time_limit=LONG), blas_numbers)
+        assert set.union(*seen) == {1}
         assert blas_numbers() == {1}
 
 
@@ -235,7 +245,7 @@ def test_a_library_without_threads_is_left_out():
     pytest.importorskip("scs")
     _linalg._blas_pools.cache_clear()
     with threadpool_limits(2, user_api="blas"):
-        seen = seen_during(lambda: hard(threads=1), blas_numbers)
+        seen = seen_during(lambda enough: hard(enough, threads=1, time_limit=LONG), blas_numbers)
         assert {1} in seen
         assert blas_numbers() == {2}
 
@@ -244,7 +254,10 @@ def test_another_thread_than_the_first_is_limited_too():
     """threadpoolctl lets only the first thread that asks change OpenBLAS."""
     hard(time_limit=0.05)
     with threadpool_limits(2, user_api="blas"), concurrent.futures.ThreadPoolExecutor(1) as pool:
-        seen = seen_during(lambda: pool.submit(hard, threads=1).result(), blas_numbers)
+        seen = seen_during(
+            lambda enough: pool.submit(hard, enough, threads=1, time_limit=LONG).result(),
+            blas_numbers,
+        )
         assert {1} in seen
         assert blas_numbers() == {2}
 
@@ -285,7 +298,7 @@ def test_waiting_counts_towards_the_time_limit():
     def hold() -> None:
         with _linalg.limited_threads(2):
             inside.set()
-            done.wait(30)
+            done.wait(60)
 
     holder = threading.Thread(target=hold)
     holder.start()
@@ -299,7 +312,24 @@ def test_waiting_counts_towards_the_time_limit():
         holder.join()
     # Half of the limit was spent waiting; then it went ahead all the same.
     assert solution.status is ufm.Status.TIME_LIMIT and solution.seconds > 0.2
-    assert taken < 5.0
+    # Well before the holder let go. Less would ask too much of a busy machine: a thread of the
+    # free-threaded CPython 3.13 was seen to stand still for 5 s there, in numpy and scipy alone.
+    assert taken < 30.0
+
+
+def test_a_wait_longer_than_the_time_limit_leaves_a_certified_solution(monkeypatch):
+    """A thread may be woken late; what is then left of the limit is less than nothing."""
+    wait = _linalg._SharedThreads._wait_for_turn
+
+    def late(shared: Any, block: Any) -> None:
+        wait(shared, block)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(_linalg._SharedThreads, "_wait_for_turn", late)
+    solution = hard(threads=1, time_limit=0.05)
+    assert solution.status is ufm.Status.TIME_LIMIT and solution.seconds > 0.1
+    assert math.isfinite(solution.relative_gap)
+    assert np.isfinite(solution.Z).all()
 
 
 def thread_count() -> int:
@@ -371,7 +401,7 @@ class TestThreadsOfBatches:
 
 
 CPU_TIME = """
-import json, resource, time
+import json, time
 import numpy as np
 import ufm
 counts = np.linspace(1.0, 3000.0, 500) ** 2

@@ -64,7 +64,7 @@ counts = np.linspace(1.0, 3000.0, 1000) ** 2
 ufm.solve(counts[:80], 1 / counts.sum(), 0.01)  # load everything that loads lazily
 for limit in np.linspace(0.01, 0.3, 15):
     solution = ufm.solve(counts, 0.15 / counts.sum(), 0.01, tol=1e-15, method={method!r},
-                         time_limit=float(limit))
+                         time_limit=float(limit), threads=1)
     assert solution.status is ufm.Status.TIME_LIMIT, solution
     assert np.isfinite(solution.b).all() and solution.column(0).shape == counts.shape
 """

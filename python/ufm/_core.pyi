@@ -101,7 +101,6 @@ def zero_solution(
     offset: _Array,
     smoothing: float,
 ) -> tuple[_Array, float]: ...
-
 def solve(
     counts: _Array,
     class_weights: _Array | None,

@@ -4,24 +4,20 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 
 #include "python_monitor.hpp"
 #include "registry.hpp"
+#include "ufm/expand.hpp"
 #include "ufm/solve.hpp"
 
 namespace py = pybind11;
 
 namespace ufm::python {
 namespace {
-
-// A solved problem of K classes: the reduced problem, its solution and the class of each cluster.
-struct CoreSolution {
-  Problem problem;
-  Grouping grouping;
-  ReducedSolution reduced;
-};
 
 Method parse_method(const std::string& name) {
   if (name == "auto") {
@@ -55,36 +51,99 @@ const char* status_name(Status status) {
   return "NUMERICAL_ERROR";
 }
 
-CoreSolution solve_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
-                           double lambda_b, const Vector& scale, const Vector& offset,
-                           double smoothing, double tol, const std::string& method,
-                           int max_iterations, double time_limit, const Matrix& start_m,
-                           const Vector& start_bias, const Vector& start_threshold_ratio,
-                           py::object progress) {
-  CoreSolution solution;
-  const NearbySolution start{{start_m, start_bias}, start_threshold_ratio};
+// Arrays as they come, without Eigen's conversion, which takes longer than a small solve's steps.
+using Doubles = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+Vector to_vector(const std::optional<Doubles>& values) {
+  if (!values) {
+    return Vector();
+  }
+  return Eigen::Map<const Vector>(values->data(), values->size());
+}
+
+// A solution near by: M, scaled bias and threshold ratios.
+using Start = std::tuple<Matrix, Vector, Vector>;
+
+py::array_t<double> to_array(const Vector& values) {
+  return py::array_t<double>(values.size(), values.data());
+}
+
+// Named as the fields of ufm.Solution, but for m and structured, of which one is None.
+py::dict describe(const Problem& problem, const Grouping& grouping,
+                  const ReducedSolution& solution) {
+  const auto& clusters = grouping.cluster_of;
+  const StructuredMatrix& structured = solution.structured;
+  py::dict fields;
+  fields["cluster_of"] =
+      py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
+  fields["cluster_count"] = to_array(problem.count);
+  fields["cluster_loss_weight"] = to_array(problem.loss_weight);
+  fields["multiplicity"] = to_array(problem.multiplicity);
+  fields["scaled_bias"] = to_array(solution.point.bias);
+  fields["amplitudes"] = to_array(solution.amplitudes);
+  fields["objective"] = solution.certificate.primal;
+  fields["dual_objective"] = solution.certificate.dual;
+  fields["relative_gap"] = solution.certificate.relative_gap;
+  fields["iterations"] = solution.iterations;
+  fields["method"] = solution.method;
+  fields["num_nodes"] = solution.num_nodes;
+  fields["known_rank"] = solution.rank >= 0 ? py::object(py::int_(solution.rank)) : py::none();
+  fields["certificate_seconds"] = solution.certificate_seconds;
+  fields["status"] = status_name(solution.status);
+  if (structured.empty()) {
+    fields["m"] = solution.point.m;
+    fields["structured"] = py::none();
+  } else {
+    fields["m"] = py::none();
+    fields["structured"] = py::make_tuple(structured.diagonal, structured.left, structured.right);
+  }
+  return fields;
+}
+
+py::dict solve_problem(const Doubles& counts, const std::optional<Doubles>& class_weights,
+                       double lambda_z, double lambda_b, const std::optional<Doubles>& scale,
+                       const std::optional<Doubles>& offset, double smoothing, double tol,
+                       const std::string& method, int max_iterations, double time_limit,
+                       const std::optional<Start>& nearby, py::object progress) {
+  NearbySolution start;
   SolveOptions options;
   options.tol = tol;
   options.method = parse_method(method);
   options.max_iterations = max_iterations;
-  options.start = start_m.size() > 0 ? &start : nullptr;
+  if (nearby) {
+    start = {{std::get<0>(*nearby), std::get<1>(*nearby)}, std::get<2>(*nearby)};
+    options.start = &start;
+  }
   PythonMonitor monitor(std::move(progress), time_limit);
+  const Vector given_counts = to_vector(counts);
+  const Vector given_weights = to_vector(class_weights);
+  const LossShape shape{to_vector(scale), to_vector(offset), smoothing};
+  Problem problem;
+  Grouping grouping;
+  ReducedSolution solution;
   try {
     const py::gil_scoped_release release;
-    solution.problem = make_problem(counts, class_weights, lambda_z, lambda_b,
-                                    {scale, offset, smoothing}, solution.grouping);
-    solution.reduced = solve(solution.problem, options, monitor);
+    problem = make_problem(given_counts, given_weights, lambda_z, lambda_b, shape, grouping);
+    solution = solve(problem, options, monitor);
   } catch (const StopRequest&) {
     monitor.rethrow();
     throw std::runtime_error("the solve was abandoned");
   }
   monitor.rethrow();
-  return solution;
+  return describe(problem, grouping, solution);
 }
 
-py::array_t<Index> cluster_of(const CoreSolution& solution) {
-  const auto& clusters = solution.grouping.cluster_of;
-  return py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
+using Columns = py::array_t<double, py::array::f_style | py::array::forcecast>;
+
+py::array_t<double> expand_to_classes(const py::array_t<Index, py::array::c_style>& cluster_of,
+                                      const Doubles& count, const Doubles& multiplicity,
+                                      const Columns& m, const Doubles& amplitudes) {
+  const Index classes = cluster_of.size();
+  py::array_t<double> z({classes, classes});
+  const Clusters clusters{count.size(), count.data(), multiplicity.data(), m.data(),
+                          amplitudes.data()};
+  expand_classes(clusters, cluster_of.data(), classes, z.mutable_data());
+  return z;
 }
 
 bool enough_distinct(const Vector& counts, const Vector& class_weights, Index limit) {
@@ -108,56 +167,14 @@ py::tuple zero_solution(const Vector& counts, const Vector& class_weights, doubl
 }  // namespace
 
 void register_solver(py::module_& module) {
-  py::class_<CoreSolution>(module, "CoreSolution")
-      .def_property_readonly("cluster_of", &cluster_of)
-      .def_property_readonly("count", [](const CoreSolution& s) { return s.problem.count; })
-      .def_property_readonly("loss_weight",
-                             [](const CoreSolution& s) { return s.problem.loss_weight; })
-      .def_property_readonly("multiplicity",
-                             [](const CoreSolution& s) { return s.problem.multiplicity; })
-      .def_property_readonly("m", [](const CoreSolution& s) { return s.reduced.point.m; })
-      .def_property_readonly("structured",
-                             [](const CoreSolution& s) -> py::object {
-                               const StructuredMatrix& m = s.reduced.structured;
-                               if (m.empty()) {
-                                 return py::none();
-                               }
-                               return py::make_tuple(m.diagonal, m.left, m.right);
-                             })
-      .def_property_readonly("scaled_bias",
-                             [](const CoreSolution& s) { return s.reduced.point.bias; })
-      .def_property_readonly("amplitudes",
-                             [](const CoreSolution& s) { return s.reduced.amplitudes; })
-      .def_property_readonly("nuclear_norm",
-                             [](const CoreSolution& s) { return s.reduced.nuclear_norm; })
-      .def_property_readonly("objective",
-                             [](const CoreSolution& s) { return s.reduced.certificate.primal; })
-      .def_property_readonly("dual_objective",
-                             [](const CoreSolution& s) { return s.reduced.certificate.dual; })
-      .def_property_readonly(
-          "relative_gap", [](const CoreSolution& s) { return s.reduced.certificate.relative_gap; })
-      .def_property_readonly(
-          "operator_norm",
-          [](const CoreSolution& s) { return s.reduced.certificate.operator_norm; })
-      .def_property_readonly("status",
-                             [](const CoreSolution& s) { return status_name(s.reduced.status); })
-      .def_property_readonly("iterations",
-                             [](const CoreSolution& s) { return s.reduced.iterations; })
-      .def_property_readonly("inner_iterations",
-                             [](const CoreSolution& s) { return s.reduced.inner_iterations; })
-      .def_property_readonly("certificate_seconds",
-                             [](const CoreSolution& s) { return s.reduced.certificate_seconds; })
-      .def_property_readonly("rank", [](const CoreSolution& s) { return s.reduced.rank; })
-      .def_property_readonly("num_nodes", [](const CoreSolution& s) { return s.reduced.num_nodes; })
-      .def_property_readonly("method", [](const CoreSolution& s) { return s.reduced.method; });
-
   module.attr("small_problem") = small_problem;
   module.attr("dense_limit") = dense_limit;
   module.def("solve", &solve_problem, py::arg("counts"), py::arg("class_weights"),
              py::arg("lambda_z"), py::arg("lambda_b"), py::arg("scale"), py::arg("offset"),
              py::arg("smoothing"), py::arg("tol"), py::arg("method"), py::arg("max_iterations"),
-             py::arg("time_limit"), py::arg("start_m"), py::arg("start_bias"),
-             py::arg("start_threshold_ratio"), py::arg("progress"));
+             py::arg("time_limit"), py::arg("start"), py::arg("progress"));
+  module.def("expand_classes", &expand_to_classes, py::arg("cluster_of"), py::arg("count"),
+             py::arg("multiplicity"), py::arg("m"), py::arg("amplitudes"));
   module.def("has_distinct", &enough_distinct, py::arg("counts"), py::arg("class_weights"),
              py::arg("limit"), py::call_guard<py::gil_scoped_release>());
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),

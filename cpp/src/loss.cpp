@@ -18,20 +18,25 @@ double softplus(double x) {
 
 }  // namespace
 
-double solve_spread(double log_others, double k, double theta, double guess) {
+SpreadEquation::SpreadEquation(double multiplicity, double theta) : multiplicity_(multiplicity) {
+  const double gain = (1.0 - theta) / theta;
+  constant_ = std::log1p(gain * multiplicity);
+  log_gain_ = std::log(gain) - constant_;
+}
+
+double SpreadEquation::solve(double log_others, double guess) const {
   // d = log1p((1 - theta) (exp(log_others + d / k) + k) / theta). The difference of the two sides
   // is increasing and concave in d with slope at least 1 - 1/k: from anywhere Newton's first step
   // ends left of the root, from where it converges monotonically.
-  const double gain = (1.0 - theta) / theta;
-  const double constant = std::log1p(gain * k);
-  const double log_gain = std::log(gain) + log_others - constant;
-  const double least = std::max(constant, 0.0);  // left of the root
+  const double k = multiplicity_;
+  const double log_gain = log_gain_ + log_others;
+  const double least = std::max(constant_, 0.0);  // left of the root
   double d = std::max(least, guess);
   for (int iteration = 0; iteration < 100; ++iteration) {
     // In units of the constant term: d = constant + log(1 + exp(log_gain + d / k)).
     const double argument = log_gain + d / k;
     const double small = std::exp(-std::abs(argument));
-    const double right = constant + std::max(argument, 0.0) + std::log1p(small);
+    const double right = constant_ + std::max(argument, 0.0) + std::log1p(small);
     const double slope = 1.0 - (argument > 0.0 ? 1.0 : small) / ((1.0 + small) * k);
     const double next = std::max(d + (right - d) / slope, least);
     const double step = next - d;

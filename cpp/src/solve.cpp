@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "ufm/bias.hpp"
+#include "ufm/few_clusters.hpp"
 #include "ufm/linalg.hpp"
 #include "ufm/reduction.hpp"
 #include "ufm/stopwatch.hpp"
@@ -136,6 +137,10 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
   if (loss.problem().has_bias()) {
     BiasPenalty(loss.problem()).centre(iterate.point.bias);
   }
+  if (iterate.no_direction_vanishes) {
+    return certify_best(loss, std::move(iterate.point), iterate.nuclear_norm, options.tol, false,
+                        quiet);
+  }
   if (iterate.left.size() > 0 && loss.problem().size() <= small_problem &&
       iterate.relative_gap <= options.tol) {
     std::optional<CertifiedPoint> clean = without_vanishing(loss, iterate, options.tol);
@@ -224,6 +229,27 @@ ReducedSolution finish_reduced(const BlockLoss& loss, ContinuumResult& reduced,
   return solution;
 }
 
+// The factored method in arrays of fixed size; empty where it does not apply or not suffice.
+std::optional<ReducedSolution> try_few_clusters(const BlockLoss& loss, const SolveOptions& options,
+                                                Monitor& monitor) {
+  const Index size = loss.problem().size();
+  if (size < 3 || size > few_clusters || options.max_iterations > 0 || options.start ||
+      !loss.problem().is_plain()) {
+    return std::nullopt;
+  }
+  std::optional<Iterate> iterate = solve_few_clusters(loss, monitor);
+  if (!iterate) {
+    return std::nullopt;
+  }
+  iterate->relative_gap = 1e-3 * options.tol;  // what is left after the last step is rounding
+  ReducedSolution solution = finish(loss, *std::move(iterate), options);
+  if (solution.status != Status::converged) {
+    return std::nullopt;
+  }
+  solution.method = "factored";
+  return solution;
+}
+
 ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
   const Index size = loss.problem().size();
   if (options.method == Method::proximal) {
@@ -252,6 +278,9 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
     }
     solution = finish_reduced(loss, reduced, options, monitor);
   } else {
+    if (std::optional<ReducedSolution> few = try_few_clusters(loss, options, monitor)) {
+      return *std::move(few);
+    }
     const FactoredStart start = first_start(loss, options, monitor);
     solution = run_factored(loss, start, reduced, options, monitor);
     solution.method = "factored";

@@ -32,8 +32,9 @@ void orthogonalise(const Matrix& basis, Index columns, Vector& v) {
 }
 
 // From the largest eigenvalue of the Gram matrix, which squares the condition of the small singular
-// values but not of the largest.
-NormBound small_norm(const Matrix& a) {
+// values but not of the largest. Square is a matrix of fixed size where the size is tiny.
+template <typename Square>
+NormBound small_norm(const Square& a) {
   NormBound bound;
   const double scale = a.cwiseAbs().maxCoeff();  // squares must neither overflow nor vanish
   if (!(scale > 0.0) || !a.allFinite()) {
@@ -42,11 +43,15 @@ NormBound small_norm(const Matrix& a) {
     bound.right = Vector::Zero(a.cols());
     return bound;
   }
-  const Matrix scaled = a / scale;
-  Matrix gram;
-  Monitor quiet;
-  multiply(scaled, Transpose::yes, scaled, Transpose::no, gram, quiet);
-  const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
+  const Square scaled = a / scale;
+  Square gram;
+  if constexpr (Square::SizeAtCompileTime == Eigen::Dynamic) {
+    Monitor quiet;
+    multiply(scaled, Transpose::yes, scaled, Transpose::no, gram, quiet);
+  } else {
+    gram = scaled.transpose() * scaled;
+  }
+  const Eigen::SelfAdjointEigenSolver<Square> eigen(gram);
   bound.right = eigen.eigenvectors().col(a.cols() - 1);
   bound.left = scaled * bound.right;
   const double norm = bound.left.norm();
@@ -158,6 +163,12 @@ double nuclear_norm(const Matrix& a, Monitor& monitor) {
 }
 
 NormBound operator_norm(const Matrix& a, Monitor& monitor) {
+  if (a.rows() == 3 && a.cols() == 3) {
+    return small_norm(Eigen::Matrix3d(a));
+  }
+  if (a.rows() == 4 && a.cols() == 4) {
+    return small_norm(Eigen::Matrix4d(a));
+  }
   if (std::min(a.rows(), a.cols()) <= 32) {
     return small_norm(a);
   }

@@ -7,13 +7,13 @@ import math
 import operator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ufm import _core, _factors, _spectrum
-from ufm._between import Between
+from ufm._between import Between, DenseBetween
 from ufm._html import Shown
 from ufm._loss import PLAIN, Loss
 from ufm._memory import require_memory
@@ -94,6 +94,13 @@ class Solution(Shown):
     certificate_seconds: float = math.nan
     loss: Loss = PLAIN
 
+    @classmethod
+    def _made_of(cls, fields: dict[str, Any], **others: Any) -> Self:
+        """A solution from all of its fields by name, in a third of the initialiser's time."""
+        solution = object.__new__(cls)
+        solution.__dict__.update(fields, **others)
+        return solution
+
     # ------------------------------------------------------------------ verdicts
 
     @property
@@ -150,6 +157,14 @@ class Solution(Shown):
             If K x K doubles do not fit into the memory that is free.
         """
         self._require_memory("Z", self.num_classes)
+        if isinstance(self.between, DenseBetween):
+            return _core.expand_classes(
+                self.cluster_of,
+                self.cluster_count,
+                self.multiplicity,
+                self.between.matrix,
+                self.amplitudes,
+            )
         blocks = self.blocks
         Z: FloatArray = blocks.between[self.cluster_of[:, None], self.cluster_of]
         Z.flat[:: self.num_classes + 1] = blocks.own[self.cluster_of]

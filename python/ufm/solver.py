@@ -30,8 +30,6 @@ METHODS = ("auto", "proximal", "factored", "continuum")
 
 _UNLIMITED: AbstractContextManager[Any] = nullcontext()
 _EMPTY: FloatArray = np.empty(0)
-_NO_MATRIX: FloatArray = np.empty((0, 0))
-
 
 # Products of fewer rows gain nothing from a second BLAS thread, and on a busy machine the threads'
 # waiting for each other costs several times the work.
@@ -47,9 +45,11 @@ def _is_too_small_for_threads(
 
 
 def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
+    if counts.size < limit:
+        return False
     if not (loss.has_scales or loss.has_offsets):
         return _core.has_distinct(counts, weights, limit)
-    return counts.size >= limit and group(counts, weights, loss)[1].size >= limit
+    return group(counts, weights, loss)[1].size >= limit
 
 
 def _what(counts: FloatArray, weights: FloatArray, loss: Loss, method: str) -> str:
@@ -71,11 +71,9 @@ def check_continuum(method: str, loss: Loss) -> None:
 
 
 def _starting_point(
-    start: Solution | None, counts: FloatArray, weights: FloatArray, loss: Loss
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    start: Solution, counts: FloatArray, weights: FloatArray, loss: Loss
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
     """M, scaled bias and threshold ratios of a solution, M carried over to these counts."""
-    if start is None:
-        return _NO_MATRIX, _EMPTY, _EMPTY
     if not isinstance(start, Solution):
         raise TypeError(f"start must be a Solution or None, got {start!r:.80}")
     if not start.loss.has_same_shape(loss):
@@ -91,7 +89,7 @@ def _starting_point(
             f"{count.size}"
         )
     if count.size > _core.dense_limit:
-        return _NO_MATRIX, _EMPTY, _EMPTY  # solved by the nodes of the counts, which need no start
+        return None  # solved by the nodes of the counts, which need no start
     same_z = start.between.dense() * np.sqrt(count / start.cluster_count)  # M = Z D^(1/2)
     shape = start.loss.cluster_arguments(start.representatives)
     ratio = start.lambda_z * np.sqrt(start.cluster_count) / start.cluster_loss_weight
@@ -207,7 +205,7 @@ def solve(
     threads = check_limit("threads", threads)
     seconds = math.inf if time_limit is None else check_positive("time_limit", time_limit)
     core_weights = _EMPTY if weights is None else weights
-    nearby = _starting_point(start, counts, core_weights, loss)
+    nearby = None if start is None else _starting_point(start, counts, core_weights, loss)
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be callable or None, got {progress!r:.80}")
 
@@ -220,47 +218,34 @@ def solve(
         limited = limited_threads(threads, patience=0.5 * seconds)
     try:
         with limited:
-            core = _core.solve(
+            found = _core.solve(
                 counts,
-                core_weights,
+                weights,
                 lambda_z,
                 lambda_b,
-                **loss.core_arguments(),
-                tol=tol,
-                method=method,
-                max_iterations=limit or 0,
-                time_limit=seconds - (time.perf_counter() - began),
-                start_m=nearby[0],
-                start_bias=nearby[1],
-                start_threshold_ratio=nearby[2],
-                progress=progress,
+                loss.scales if loss.has_scales else None,
+                loss.offsets if loss.has_offsets else None,
+                loss.smoothing,
+                tol,
+                method,
+                limit or 0,
+                seconds - (time.perf_counter() - began),
+                nearby,
+                progress,
             )
     except MemoryError as error:
         raise memory_error(error, _what(counts, core_weights, loss, method)) from None
-    structured = core.structured
-    return Solution(
+    structured, m = found.pop("structured"), found.pop("m")
+    found["status"] = Status[found["status"]]
+    return Solution._made_of(
+        found,
         counts=counts,
         lambda_z=lambda_z,
         lambda_b=lambda_b,
         class_weights=weights,
         tol=tol,
-        cluster_of=core.cluster_of,
-        cluster_count=core.count,
-        cluster_loss_weight=core.loss_weight,
-        multiplicity=core.multiplicity,
-        between=DenseBetween(core.m) if structured is None else StructuredBetween(*structured),
-        scaled_bias=core.scaled_bias,
-        amplitudes=core.amplitudes,
-        objective=core.objective,
-        dual_objective=core.dual_objective,
-        relative_gap=core.relative_gap,
-        status=Status[core.status],
-        iterations=core.iterations,
+        between=DenseBetween(m) if structured is None else StructuredBetween(*structured),
         seconds=time.perf_counter() - began,
-        method=core.method,
-        linear_algebra=backend_name(core.count.size),
-        num_nodes=core.num_nodes,
-        known_rank=core.rank if core.rank >= 0 else None,
-        certificate_seconds=core.certificate_seconds,
+        linear_algebra=backend_name(found["cluster_count"].size),
         loss=loss,
     )

@@ -89,8 +89,24 @@ class BlockLoss {
   Vector cluster_weight_;  // k_i pi_i
 };
 
-// Solves for the spread d >= 0 given log_others = log sum_{j != i} k_j exp(L_ji - L_ii), the
-// multiplicity k and the threshold ratio theta in (0, 1). A guess near by saves iterations.
-double solve_spread(double log_others, double multiplicity, double theta, double guess = 0.0);
+// The equation for the spread d >= 0 of a cluster with multiplicity k and threshold ratio theta in
+// (0, 1), given log_others = log sum_{j != i} k_j exp(L_ji - L_ii). A guess near by saves
+// iterations.
+class SpreadEquation {
+ public:
+  SpreadEquation() = default;
+  SpreadEquation(double multiplicity, double theta);
+  double solve(double log_others, double guess = 0.0) const;
+
+ private:
+  double multiplicity_ = 1.0;
+  double constant_ = 0.0;  // the spread where there are no others
+  double log_gain_ = 0.0;
+};
+
+inline double solve_spread(double log_others, double multiplicity, double theta,
+                           double guess = 0.0) {
+  return SpreadEquation(multiplicity, theta).solve(log_others, guess);
+}
 
 }  // namespace ufm

@@ -89,6 +89,8 @@ struct Iterate {
   Point point;
   Matrix left, right;         // M = left right^T, where the method knows factors of equal norm
   double nuclear_norm = 0.0;  // upper bound of ||M||_*
+  // Whether nuclear_norm is exact and no singular value is only nearly zero.
+  bool no_direction_vanishes = false;
   double relative_gap = std::numeric_limits<double>::infinity();  // where it was certified
   int iterations = 0;
   int inner_iterations = 0;

@@ -110,6 +110,23 @@ def test_weights_by_bisection(case):
     assert found.normalised_weights.factors[-1] == pytest.approx(scaled / 20, rel=1e-4)
 
 
+def test_a_wider_margin(case):
+    found, margin = case
+    features = found.features
+    wide = advise(features=features, logit_margin=0.3)
+    change = wide.positive_margin.oversampling
+    levels = range(20, 101)
+    enough = [level for level in levels if margin(raised(DIGITS, level), LAMBDA_Z) > 0.3]
+    assert change.value == enough[0] > found.oversampling.value
+    assert change.smallest_margin_short <= 0.3 < change.smallest_margin
+    root = brentq(lambda value: margin(DIGITS, value) - 0.3, 0.5 * LAMBDA_Z, 0.9 * LAMBDA_Z)
+    assert wide.positive_margin.lambda_z.value == pytest.approx(root, rel=1e-4)
+    assert "above 0.3" in str(wide) and wide.confirmed
+    # More than this data can give by repetition; a smaller lambda_z can.
+    most = advise(features=features, logit_margin=2.0).positive_margin
+    assert not most.oversampling.feasible and most.lambda_z.feasible
+
+
 def test_against_the_plain_numpy_solver():
     found = advise().positive_margin
     for level, positive in ((found.oversampling.value, True), (43.0, False)):
@@ -240,6 +257,8 @@ def test_apart_says_nothing_of_margins():
         ({"target": "margin"}, ["target", "apart, positive_margin"]),
         ({"target": "positive_margin", "features": "relu"}, ["features", "free, nonnegative"]),
         ({"features": "nonnegative"}, ["features", "positive_margin"]),
+        ({"logit_margin": 0.1}, ["logit_margin", "positive_margin"]),
+        ({"target": "positive_margin", "logit_margin": -1}, ["logit_margin", "not negative"]),
     ],
 )
 def test_bad_arguments(options, words):
@@ -290,5 +309,8 @@ def test_command_line(capsys):
     assert main([*problem, *options, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["positive_margin"]["oversampling"]["value"] == 54
+    assert main([*problem, *options, "--logit-margin", "0.3", "--json"]) == 0
+    wide = json.loads(capsys.readouterr().out)["positive_margin"]
+    assert wide["least"] == 0.3 and wide["oversampling"]["smallest_margin"] > 0.3
     assert main([*problem, "--target", "wide"]) == 2
     assert "positive_margin" in capsys.readouterr().err

@@ -102,6 +102,12 @@ def _to_lambda_z(
     help="Of positive margins: features free to be negative, or after a ReLU.  [default: free]",
 )
 @click.option(
+    "--logit-margin",
+    type=float,
+    default=0.0,
+    help="By how much the own logit must exceed the others for positive-margin.  [default: 0]",
+)
+@click.option(
     "--tol", type=float, default=1e-5, help="Relative duality gap to reach.  [default: 1e-05]"
 )
 @click.option("--threads", type=int, help="Threads to use.")
@@ -118,6 +124,7 @@ def advise(
     protect: str,
     target: str,
     features: str,
+    logit_margin: float,
     tol: float,
     threads: int | None,
     as_json: bool,
@@ -144,6 +151,7 @@ def advise(
             protect=protect,
             target=target.replace("-", "_"),
             features=features,
+            logit_margin=logit_margin,
             names=names,
             tol=tol,
             threads=threads,

@@ -40,6 +40,7 @@ class _Point:
     value: float
     solution: Solution
     margins: FloatArray  # (C,)
+    least: float  # to be exceeded
 
     @property
     def smallest(self) -> float:
@@ -47,15 +48,15 @@ class _Point:
 
     @property
     def enough(self) -> bool:
-        return self.solution.converged and self.smallest > 0
+        return self.solution.converged and self.smallest > self.least
 
 
 class MarginSearch:
     """Finds the changes one after the other.
 
     Each kind of change has one number, from the problem as given to the strongest change. It is
-    scanned in steps of ten per cent for the first value at which all margins are positive, and the
-    step before it is bisected. That finds the least value unless margins are positive only within
+    scanned in steps of ten per cent for the first value at which all margins are enough, and the
+    step before it is bisected. That finds the least value unless margins are enough only within
     less than a step; nothing is known that rules this out.
 
     Parameters
@@ -67,6 +68,8 @@ class MarginSearch:
     lambda_max : float
         Z is zero at and above this lambda_z.
     features : {"free", "nonnegative"}
+    least : float
+        Logit margin that every class must exceed.
     progress : callable or None
         Called as ``progress(done, total, name)`` before each solve, done and total both counting
         the solves up to then.
@@ -80,12 +83,14 @@ class MarginSearch:
         lambda_b: float,
         lambda_max: float,
         features: str,
+        least: float,
         tol: float,
         threads: int | None,
         progress: Callable[[int, int, str], Any] | None,
     ) -> None:
         self._counts, self._penalties, self._features = counts, penalties, features
         self._lambda_b, self._lambda_max = lambda_b, lambda_max
+        self._least = least
         self._tol, self._threads = min(tol, _TIGHTEST), threads
         self._progress = progress
         self._solves = 0
@@ -110,6 +115,7 @@ class MarginSearch:
         largest = math.nan if smaller.value is None else smaller.value
         return PositiveMargin(
             features=self._features,
+            least=self._least,
             margins=as_given.margins[as_given.solution.cluster_of],
             lambda_z=smaller,
             weight_decay=None
@@ -152,7 +158,7 @@ class MarginSearch:
         whole: bool,
     ) -> MarginChange:
         scan = sorted({float(math.ceil(v)) for v in values}) if whole else values
-        point = _Point(scan[0], as_given.solution, as_given.margins)
+        point = _Point(scan[0], as_given.solution, as_given.margins, self._least)
         points = [point]
         for value in scan[1:]:
             if point.enough:
@@ -214,7 +220,7 @@ class MarginSearch:
                 tol=self._tol,
             )
         margins = np.array([cluster.margin for cluster in confusion(solution).clusters])
-        return _Point(value, solution, margins)
+        return _Point(value, solution, margins, self._least)
 
     def _check(self, name: str, point: _Point, smallest: float | None) -> None:
         """Keep what stands behind a statement; `smallest` where that is of a positive margin."""
@@ -233,6 +239,7 @@ class MarginSearch:
                 seconds=solution.seconds,
                 soft_collapse=None,
                 smallest_margin=smallest,
+                least_margin=self._least,
             )
         )
 

@@ -22,8 +22,9 @@ _THEORY = {
 def heading(advice: Advice) -> str:
     """What the options are for, and which theory they are of."""
     found = _found(advice)
+    asked = f"above {found.least:.3g}" if found.least else "positive"
     return (
-        "So that every class also wins its own samples (logit margin with bias positive; "
+        f"So that every class also wins its own samples (logit margin with bias {asked}; "
         f"{_THEORY[found.features]}), either:"
     )
 

@@ -174,8 +174,8 @@ class Check:
     soft_collapse : float or None
         Largest soft-collapse index of the protected classes in this solution; None beyond 2000
         different counts, where it would take long.
-    smallest_margin : float or None
-        Smallest logit margin of a class, where it is stated to be positive.
+    smallest_margin, least_margin : float or None, float
+        Smallest logit margin of a class, where it is stated to exceed the other number.
     """
 
     name: str
@@ -189,12 +189,13 @@ class Check:
     seconds: float
     soft_collapse: float | None
     smallest_margin: float | None = None
+    least_margin: float = 0.0
 
     @property
     def confirmed(self) -> bool:
         """Whether the solve converged and shows what was stated."""
-        positive = self.smallest_margin is None or self.smallest_margin > 0
-        return self.status == "CONVERGED" and self.merged == self.expected_merged and positive
+        enough = self.smallest_margin is None or self.smallest_margin > self.least_margin
+        return self.status == "CONVERGED" and self.merged == self.expected_merged and enough
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -24,6 +24,7 @@ from ufm.problem import (
     check_lambda_b,
     check_limit,
     check_positive,
+    check_real,
 )
 from ufm.solution import BoolArray, Solution
 from ufm.theory.thresholds import thresholds
@@ -47,6 +48,7 @@ def advise(
     protect: str = "tied",
     target: str = "apart",
     features: str = "free",
+    logit_margin: float = 0.0,
     names: Sequence[str] | None = None,
     tol: float = 1e-5,
     cluster_checks: int | None = None,
@@ -91,6 +93,9 @@ def advise(
     features : {"free", "nonnegative"}
         Which theory the margins are of: features free to be negative, or after a ReLU. All other
         statements are about free features.
+    logit_margin : float
+        By how much the own logit must exceed the others for "positive_margin"; 0 or more. Just
+        above 0 is enough for training samples at the optimum, test samples need more.
     names : sequence of str, optional
         Names of the classes for the reports, K of them.
     tol : float
@@ -147,6 +152,7 @@ def advise(
             f"features={features!r} needs target='positive_margin': what keeps classes apart is "
             "stated for free features only"
         )
+    logit_margin = _check_logit_margin(logit_margin, target)
     labels = _check_names(names, counts.size)
     tol = check_positive("tol", tol)
     limit = _check_number("cluster_checks", cluster_checks)
@@ -173,6 +179,7 @@ def advise(
             lambda_b=lambda_b,
             lambda_max=lambda_max,
             features=features,
+            least=logit_margin,
             tol=tol,
             threads=threads,
             progress=progress,
@@ -214,6 +221,15 @@ def _check_names(names: Sequence[str] | None, size: int) -> tuple[str, ...] | No
     if len(labels) != size:
         raise ValueError(f"names must have one entry per class, {size}, got {len(labels)}")
     return labels
+
+
+def _check_logit_margin(value: Any, target: str) -> float:
+    number = check_real("logit_margin", value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"logit_margin must be finite and not negative, got {number}")
+    if number and target == "apart":
+        raise ValueError(f"logit_margin={number} needs target='positive_margin'")
+    return number
 
 
 def _check_number(name: str, value: Any) -> int | None:

@@ -16,14 +16,14 @@ CHANGES = ("lambda_z", "oversampling", "plain_weights", "normalised_weights")
 
 @dataclass(frozen=True, eq=False)
 class MarginChange:
-    """The least change of one kind after which every class has a positive logit margin.
+    """The least change of one kind after which every class exceeds the logit margin.
 
     Attributes
     ----------
     name : str
         What is changed.
     needed : bool
-        Whether any class has no positive margin as things are.
+        Whether any class falls short of the margin as things are.
     value : float or None
         lambda_z; or the level, in samples: every class below it is oversampled up to it, or gets
         the class weight level / count. None where no value that was tried is enough.
@@ -71,6 +71,8 @@ class PositiveMargin:
     features : str
         "free": optima of :func:`ufm.solve`; "nonnegative": of :func:`ufm.nonnegative_solution`,
         for features after a ReLU.
+    least : float
+        Logit margin that every class is to exceed.
     margins : ndarray of shape (K,)
         Logit margins as things are.
     lambda_z : MarginChange
@@ -85,6 +87,7 @@ class PositiveMargin:
     """
 
     features: str
+    least: float
     margins: FloatArray
     lambda_z: MarginChange
     weight_decay: float | None
@@ -99,8 +102,8 @@ class PositiveMargin:
 
     @property
     def needed(self) -> bool:
-        """Whether any class has no positive margin as things are."""
-        return bool((self.margins <= 0).any())
+        """Whether any class falls short of the margin as things are."""
+        return bool((self.margins <= self.least).any())
 
     def to_dict(self) -> dict[str, Any]:
         """Fields by name, those of the changes too."""

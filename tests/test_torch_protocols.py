@@ -115,6 +115,27 @@ def test_accuracy_runs_follow_the_advisor(name):
         assert not solve(advice.oversampling.samples, *lambdas).collapsed[-1]
 
 
+def test_margin_runs_follow_the_advisor():
+    runs = load_protocol("accuracy-digits").runs()
+    variants = {run.name.rpartition("_")[0]: run for run in runs}
+    collapsing = variants["above-ramped"]
+    counts, penalty = load_counts(collapsing.data.counts), _penalty(collapsing)
+    found = ufm.advise(
+        counts,
+        lambda_z=penalty.lambda_z,
+        lambda_b=penalty.lambda_b,
+        target="positive_margin",
+        features="nonnegative",
+    ).positive_margin
+    factors = variants["above-margin"].training.oversample
+    assert found.oversampling.factors == pytest.approx(factors)
+    less = _penalty(variants["above-margin-lambda"]).lambda_z
+    assert less == pytest.approx(found.lambda_z.value, rel=1e-4) and less < found.lambda_z.value
+    weights = variants["above-margin-weights"].training.class_weights
+    assert found.plain_weights.factors == pytest.approx(weights, rel=1e-3)
+    assert max(weights) > found.plain_weights.factors.max()
+
+
 def test_published_quirks_are_kept_on_request():
     """Learning rate, warm start and weight decay, as the published code has them."""
     block = load_protocol("figure1").runs("as_published")[0]

@@ -19,8 +19,9 @@ from rich.text import Text
 import ufm
 from ufm.cli import output, report
 from ufm.cli.options import OUTPUT_PATH, Counts, LambdaZ, to_counts, to_lambda_b, to_lambda_z
+from ufm.planning import _margin_words as margins
 from ufm.planning import _wording as wording
-from ufm.planning._options import options
+from ufm.planning._options import Option, options
 
 DONE, NOT_CONFIRMED = 0, 1
 
@@ -88,6 +89,25 @@ def _to_lambda_z(
     "[default: tied]",
 )
 @click.option(
+    "--target",
+    default="apart",
+    metavar="apart|positive-margin",
+    help="positive-margin: also the least changes after which every class wins its own samples, "
+    "own logit with bias above all others.  [default: apart]",
+)
+@click.option(
+    "--features",
+    default="free",
+    metavar="free|nonnegative",
+    help="Of positive margins: features free to be negative, or after a ReLU.  [default: free]",
+)
+@click.option(
+    "--logit-margin",
+    type=float,
+    default=0.0,
+    help="By how much the own logit must exceed the others for positive-margin.  [default: 0]",
+)
+@click.option(
     "--tol", type=float, default=1e-5, help="Relative duality gap to reach.  [default: 1e-05]"
 )
 @click.option("--threads", type=int, help="Threads to use.")
@@ -102,6 +122,9 @@ def advise(
     lambda_b: float,
     margin: float,
     protect: str,
+    target: str,
+    features: str,
+    logit_margin: float,
     tol: float,
     threads: int | None,
     as_json: bool,
@@ -126,6 +149,9 @@ def advise(
             lambda_b=lambda_b,
             margin=margin,
             protect=protect,
+            target=target.replace("-", "_"),
+            features=features,
+            logit_margin=logit_margin,
             names=names,
             tol=tol,
             threads=threads,
@@ -161,16 +187,21 @@ def print_advice(console: Console, advice: ufm.Advice) -> None:
     for part in wording.ranges(advice):
         table.add_row(*wording.row(part))
     console.print(table)
-    _print_options(console, advice)
+    found = options(advice)
+    if found:
+        heading = f"To keep classes apart (margin {advice.margin:.3g}), either:"
+        _print_options(console, advice, heading, found)
+    if advice.positive_margin is not None:
+        lost = advice.positive_margin.needed
+        told = margins.verdict(advice)
+        console.print(Text(f"\n{told}", style="bold red" if lost else "green"))
+        _print_options(console, advice, margins.heading(advice), margins.margin_options(advice))
     style = "dim" if advice.confirmed else "bold red"
     console.print(Text(wording.closing(advice), style=style))
 
 
-def _print_options(console: Console, advice: ufm.Advice) -> None:
-    found = options(advice)
-    if not found:
-        return
-    console.print(f"To keep classes apart (margin {advice.margin:.3g}), either:", markup=False)
+def _print_options(console: Console, advice: ufm.Advice, heading: str, found: list[Option]) -> None:
+    console.print(heading, markup=False)
     table = Table.grid(padding=(0, 2))
     for option in found:
         told = wording.confirmation(advice, option.check)

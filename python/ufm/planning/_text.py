@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from ufm.planning import _margin_words as margins
 from ufm.planning import _wording as wording
-from ufm.planning._options import options
+from ufm.planning._options import Option, options
 
 if TYPE_CHECKING:
     from ufm.planning.advice import Advice
@@ -26,12 +27,21 @@ def text(advice: Advice) -> str:
     found = options(advice)
     if found:
         lines += ["", f"To keep classes apart (margin {advice.margin:.3g}), either:"]
+        lines += _ways(advice, found)
+    if advice.positive_margin is not None:
+        lines += ["", *_wrapped(margins.verdict(advice)), *_wrapped(margins.heading(advice))]
+        lines += _ways(advice, margins.margin_options(advice))
+    lines += ["", *_wrapped(wording.closing(advice))]
+    return "\n".join(lines)
+
+
+def _ways(advice: Advice, found: list[Option]) -> list[str]:
+    lines = []
     for option in found:
         lines += _wrapped(f"{option.name}: {option.action}.", "  - ", "    ")
         told = wording.confirmation(advice, option.check)
         lines += _wrapped(f"cost: {option.cost}; {told}", "    ", "    ")
-    lines += ["", *_wrapped(wording.closing(advice))]
-    return "\n".join(lines)
+    return lines
 
 
 def _table(advice: Advice) -> list[str]:

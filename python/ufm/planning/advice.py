@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ufm._html import Shown
 from ufm.planning._penalties import Penalties
 from ufm.planning._record import plain, record_of
+from ufm.planning.positive_margin import PositiveMargin
 from ufm.problem import FloatArray
 from ufm.solution import BoolArray, Solution
 
@@ -173,6 +174,8 @@ class Check:
     soft_collapse : float or None
         Largest soft-collapse index of the protected classes in this solution; None beyond 2000
         different counts, where it would take long.
+    smallest_margin, least_margin : float or None, float
+        Smallest logit margin of a class, where it is stated to exceed the other number.
     """
 
     name: str
@@ -185,11 +188,14 @@ class Check:
     tol: float
     seconds: float
     soft_collapse: float | None
+    smallest_margin: float | None = None
+    least_margin: float = 0.0
 
     @property
     def confirmed(self) -> bool:
         """Whether the solve converged and shows what was stated."""
-        return self.status == "CONVERGED" and self.merged == self.expected_merged
+        enough = self.smallest_margin is None or self.smallest_margin > self.least_margin
+        return self.status == "CONVERGED" and self.merged == self.expected_merged and enough
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -229,6 +235,8 @@ class Advice(Shown):
         the checked ones but were not solved again.
     solution : Solution
         The problem as given.
+    positive_margin : PositiveMargin or None
+        The least changes that let every class win its own samples, if asked for.
     """
 
     counts: FloatArray
@@ -246,6 +254,7 @@ class Advice(Shown):
     checks: list[Check]
     unchecked: int
     solution: Solution
+    positive_margin: PositiveMargin | None = None
 
     @property
     def lambda_z(self) -> float:
@@ -330,6 +339,7 @@ class Advice(Shown):
                 "checks": [asdict(c) | {"confirmed": c.confirmed} for c in self.checks],
                 "unchecked": self.unchecked,
                 "confirmed": self.confirmed,
+                "positive_margin": self.positive_margin and self.positive_margin.to_dict(),
                 "solution": self.solution.to_dict(),
             }
         )

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ufm.planning._checks import Checker
+from ufm.planning._margin_search import MarginSearch
 from ufm.planning._oversampling import Tail
 from ufm.planning._penalties import Penalties, check_penalties
 from ufm.planning._separation import Separation, separation
 from ufm.planning._weights import largest_normalised, normalised_weights, plain_weights
 from ufm.planning.advice import Advice, ClassWeights, ClusterAdvice, Oversampling
+from ufm.planning.positive_margin import FEATURES, TARGETS
 from ufm.problem import (
     FloatArray,
     check_choice,
@@ -22,6 +24,7 @@ from ufm.problem import (
     check_lambda_b,
     check_limit,
     check_positive,
+    check_real,
 )
 from ufm.solution import BoolArray, Solution
 from ufm.theory.thresholds import thresholds
@@ -43,6 +46,9 @@ def advise(
     feature_penalty: str = "sum",
     margin: float = 0.05,
     protect: str = "tied",
+    target: str = "apart",
+    features: str = "free",
+    logit_margin: float = 0.0,
     names: Sequence[str] | None = None,
     tol: float = 1e-5,
     cluster_checks: int | None = None,
@@ -80,6 +86,16 @@ def advise(
     protect : {"tied", "all"}
         Which classes to keep apart: those that can merge, since others have just as many samples;
         or all, as if every size were shared by several classes.
+    target : {"apart", "positive_margin"}
+        "positive_margin" asks beside this for the least changes after which every class wins its
+        own training samples: own logit with bias above the largest other one. Being apart is
+        necessary for that, not enough. Found by a few dozen solves, not by a formula.
+    features : {"free", "nonnegative"}
+        Which theory the margins are of: features free to be negative, or after a ReLU. All other
+        statements are about free features.
+    logit_margin : float
+        By how much the own logit must exceed the others for "positive_margin"; 0 or more. Just
+        above 0 is enough for training samples at the optimum, test samples need more.
     names : sequence of str, optional
         Names of the classes for the reports, K of them.
     tol : float
@@ -117,6 +133,10 @@ def advise(
     (5, 138.0, 190.0)
     >>> advice.confirmed
     True
+    >>> advice = ufm.advise([100] * 5 + [20] * 5, lambda_z=0.0089, lambda_b=0.02,
+    ...                     target="positive_margin")
+    >>> advice.oversampling.level, advice.positive_margin.oversampling.value
+    (49.0, 43.0)
     """
     counts = check_counts(counts)
     lambda_b = check_lambda_b(lambda_b)
@@ -125,6 +145,14 @@ def advise(
     )
     margin = check_positive("margin", margin)
     protect = check_choice("protect", protect, PROTECT)
+    target = check_choice("target", target, TARGETS)
+    features = check_choice("features", features, FEATURES)
+    if target == "apart" and features != "free":
+        raise ValueError(
+            f"features={features!r} needs target='positive_margin': what keeps classes apart is "
+            "stated for free features only"
+        )
+    logit_margin = _check_logit_margin(logit_margin, target)
     labels = _check_names(names, counts.size)
     tol = check_positive("tol", tol)
     limit = _check_number("cluster_checks", cluster_checks)
@@ -142,6 +170,22 @@ def advise(
     alone = _alone_plans(counts, protected, penalties, margin)
     unchecked = checker.plan_alone(alone, limit)
     solution = checker.run()
+    lambda_max = thresholds(counts, lambda_b).lambda_max
+    found = None
+    if target == "positive_margin":
+        search = MarginSearch(
+            counts,
+            penalties,
+            lambda_b=lambda_b,
+            lambda_max=lambda_max,
+            features=features,
+            least=logit_margin,
+            tol=tol,
+            threads=threads,
+            progress=progress,
+        )
+        found = search.run()
+        checker.checks += search.checks
     return Advice(
         counts=counts,
         names=labels,
@@ -150,7 +194,7 @@ def advise(
         margin=margin,
         protect=protect,
         clusters=_clusters(solution, protected, penalties, oversampling, weights, alone),
-        lambda_max=thresholds(counts, lambda_b).lambda_max,
+        lambda_max=lambda_max,
         largest_lambda_z=largest,
         largest_weight_decay=None if math.isinf(largest) else penalties.weight_decay_for(largest),
         oversampling=oversampling,
@@ -158,6 +202,7 @@ def advise(
         checks=checker.checks,
         unchecked=unchecked,
         solution=solution,
+        positive_margin=found,
     )
 
 
@@ -176,6 +221,15 @@ def _check_names(names: Sequence[str] | None, size: int) -> tuple[str, ...] | No
     if len(labels) != size:
         raise ValueError(f"names must have one entry per class, {size}, got {len(labels)}")
     return labels
+
+
+def _check_logit_margin(value: Any, target: str) -> float:
+    number = check_real("logit_margin", value)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"logit_margin must be finite and not negative, got {number}")
+    if number and target == "apart":
+        raise ValueError(f"logit_margin={number} needs target='positive_margin'")
+    return number
 
 
 def _check_number(name: str, value: Any) -> int | None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ufm._version import __version__
+from ufm.planning import _margin_words as margins
 from ufm.planning import _page_text as prose
 from ufm.planning import _wording as wording
-from ufm.planning._options import options
+from ufm.planning._options import Option, options
 
 if TYPE_CHECKING:
     from ufm.planning.advice import Advice, ClusterAdvice
@@ -30,6 +31,7 @@ def page(advice: Advice, *, pictures: bool | None = None) -> str:
         *_sizes(advice, drawn),
         *_recommendations(advice, drawn),
         *_alone(advice),
+        *_positive_margin(advice),
         *_checks(advice),
         "<h2>What this assumes</h2>",
         _items(prose.ASSUMPTIONS),
@@ -108,12 +110,28 @@ def _recommendations(advice: Advice, drawn: dict[str, str]) -> list[str]:
     if not found:
         return [*parts, f"<p>{escape(prose.NOTHING_TIED)}</p>"]
     parts.append(f"<p>{escape(prose.OPTIONS)}</p>")
+    parts.append(_ways(advice, found))
+    return parts + _figure(drawn, "plan", prose.CAPTIONS["plan"])
+
+
+def _positive_margin(advice: Advice) -> list[str]:
+    """The other target, if it was asked for."""
+    if advice.positive_margin is None:
+        return []
+    return [
+        "<h2>What makes every class win its own samples</h2>",
+        f"<p>{escape(margins.verdict(advice))}</p>",
+        f"<p>{escape(prose.POSITIVE_MARGIN[advice.positive_margin.features])}</p>",
+        _ways(advice, margins.margin_options(advice)),
+    ]
+
+
+def _ways(advice: Advice, found: Iterable[Option]) -> str:
     rows = [
         (option.name, option.action, option.cost, wording.confirmation(advice, option.check))
         for option in found
     ]
-    parts.append(_table(["way", "what to do", "cost", "solved again"], rows, "words"))
-    return parts + _figure(drawn, "plan", prose.CAPTIONS["plan"])
+    return _table(["way", "what to do", "cost", "solved again"], rows, "words")
 
 
 def _alone(advice: Advice) -> list[str]:

@@ -140,3 +140,23 @@ def test_large_class_weights_ratio():
     for factor in (1e-6, 1e-2, 0.5, 1.5):
         solution = solve_within(Problem(counts, factor * top, 0.01, weights))
         assert solution.converged, solution.summary()
+
+
+def test_infinite_logits_are_shown_without_warnings():
+    """Offsets near the largest double: no step is finite, and the gap says so."""
+    high, middle, low = 9.955345017863169e306, 5.22155916009425e306, 1.1052236315995382e306
+    solution = ufm.solve(
+        [1.0, 338.38551534282334, 22.5393390473479, 338.38551534282334],
+        1.1554338803354406e-07,
+        0.0,
+        class_weights=[1.6883052866442823, 0.01, 0.38398452793253485, 0.01],
+        loss=ufm.Loss(offsets=[high, low, middle, low]),
+        max_iterations=50,
+    )
+    assert not solution.converged and solution.relative_gap > 0
+    assert len(solution.summary().splitlines()) > 8 and solution.clusters and solution.blocks
+    assert solution.column(1).shape == (4,) and repr(solution.entry(1, 1))
+    if not np.isfinite(solution.Z).all():
+        assert solution.relative_gap == math.inf
+        with pytest.raises(ValueError, match="factors need a solution with finite logits"):
+            solution.factors()

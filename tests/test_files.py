@@ -132,7 +132,10 @@ def test_failures_leave_the_old_file_and_nothing_else(tmp_path, monkeypatch):
         interrupted_half_way(path)
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["kept.txt"]
     _files.write_text(path, "new")
-    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o640
+    assert path.read_text() == "new"
+    if sys.platform == "win32":
+        return  # no such modes, and links for administrators only
+    assert path.stat().st_mode & 0o777 == 0o640
     link = tmp_path / "link.txt"
     link.symlink_to(path)
     _files.write_text(link, "through the link")

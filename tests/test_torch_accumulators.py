@@ -256,6 +256,7 @@ print((after - before) * unit / 2**20, float(values["nc1"]))
 
 def test_memory_of_very_many_classes(run_python):
     """50,000 classes in 64 dimensions: K x K doubles would be 20 GB, one feature matrix 25 MB."""
+    pytest.importorskip("resource")
     done = run_python(MANY_CLASSES)
     assert done.returncode == 0, done.stderr
     mebibytes, nc1 = map(float, done.stdout.split())

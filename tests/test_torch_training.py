@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -153,7 +152,7 @@ def test_killed_runs_end_with_the_same_bits(tmp_path):
                 break
             time.sleep(0.002)
         if kills < 2 and child.poll() is None:
-            child.send_signal(signal.SIGKILL)
+            child.kill()
             kills += 1
         child.wait()
         if checkpoint.is_file():

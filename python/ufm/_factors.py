@@ -62,7 +62,13 @@ def factors(
     width = rank if dim is None else dim
     root = np.sqrt(solution.counts)
     with explained_memory(f"factors {several_arrays(size, size)}"):
-        U, S, Vt = np.linalg.svd(solution.Z * root, full_matrices=False)
+        scaled = solution.Z * root
+        if not np.isfinite(scaled).all():
+            raise ValueError(
+                "factors need a solution with finite logits, got one that ended with "
+                f"{solution.status.name} and a relative gap of {solution.relative_gap}"
+            )
+        U, S, Vt = np.linalg.svd(scaled, full_matrices=False)
     W = np.zeros((size, width))
     H = np.zeros((width, size))
     half = np.sqrt(S[:rank])

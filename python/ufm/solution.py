@@ -263,7 +263,8 @@ class Solution(Shown):
         Raises
         ------
         ValueError
-            If dim is below the rank, or the lambdas do not fit lambda_z or double precision.
+            If dim is below the rank, the lambdas do not fit lambda_z or double precision, or Z is
+            not finite (which an infinite relative gap says).
         MemoryError
             If K x K doubles do not fit into memory.
         """
@@ -336,7 +337,8 @@ class Solution(Shown):
         root_count = np.sqrt(self.cluster_count)
         mean = self.between.diagonal() / (self.multiplicity * root_count)
         other = mean - self.amplitudes / (self.multiplicity * root_count)
-        return other + self.amplitudes / root_count, other
+        with np.errstate(invalid="ignore"):  # infinities, where the gap is infinite too
+            return other + self.amplitudes / root_count, other
 
     def _require_memory(self, what: str, size: int) -> None:
         require_memory(what, size, size, "use column(k), entry(j, k) or clusters instead")

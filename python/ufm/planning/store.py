@@ -123,7 +123,7 @@ class Store:
             try:
                 record = json.loads(manifest.read_text(encoding="utf-8"))
                 found, chunk_size = record["identity"], int(record["chunk_size"])
-            except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
                 raise ValueError(
                     f"store: '{manifest}' cannot be read ({error}); "
                     f"remove '{self.partial}' to start again"

@@ -96,7 +96,8 @@ class Decoupled:
         """Probability q_i of all other clusters for the samples of cluster i, and dq_i/drho_i."""
         k = self.multiplicity
         log_ratio = np.log(rest) - np.log(share) + np.log(k)  # rho
-        theta = lambda_z / self.collapse
+        with np.errstate(over="ignore"):  # infinitely far above a threshold is above it
+            theta = lambda_z / self.collapse
         differs = (k > 1) & (theta < 1)
         outside = 1 / (1 + k * np.exp(-log_ratio))
         slope = outside * (1 - outside)

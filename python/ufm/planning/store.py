@@ -123,9 +123,9 @@ class Store:
             try:
                 record = json.loads(manifest.read_text(encoding="utf-8"))
                 found, chunk_size = record["identity"], int(record["chunk_size"])
-            except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as error:
+            except (ArithmeticError, KeyError, OSError, RecursionError, TypeError, ValueError) as e:
                 raise ValueError(
-                    f"store: '{manifest}' cannot be read ({error}); "
+                    f"store: '{manifest}' cannot be read ({e}); "
                     f"remove '{self.partial}' to start again"
                 ) from None
             try:

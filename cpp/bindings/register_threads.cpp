@@ -2,6 +2,7 @@
 
 #include "registry.hpp"
 #include "ufm/abandonable.hpp"
+#include "ufm/blas_room.hpp"
 #include "ufm/linalg.hpp"
 
 namespace {
@@ -34,6 +35,7 @@ void register_threads(pybind11::module_& module) {
              "Wait for decompositions that were given up; to be called before the process ends.");
   module.def("count_abandoned", &count_abandoned, "Decompositions given up and still running.");
   module.def("forget_abandoned", &forget_abandoned, "To be called in a forked child.");
+  module.def("forget_blas_calls", &forget_blas_calls, "To be called in a forked child.");
 }
 
 }  // namespace ufm::python

@@ -27,6 +27,14 @@ bool use_lapack(Index smallest_side) { return lapack_ready && smallest_side >= l
 
 bool fits_int(Index value) { return value <= std::numeric_limits<int>::max(); }
 
+// OpenBLAS multiplies small matrices without a buffer, and middling ones on one thread.
+BlasRoom::Uses buffers_of_product(Index rows, Index cols, Index inner) {
+  constexpr double large = 1e7;
+  const double work =
+      static_cast<double>(rows) * static_cast<double>(cols) * static_cast<double>(inner);
+  return work > large ? BlasRoom::Uses::one_a_thread : BlasRoom::Uses::none;
+}
+
 void gemm(const LapackFunctions& functions, const double* a, Index lda, Transpose op_a,
           const double* b, Index ldb, Transpose op_b, double beta, double* c, Index ldc, Index rows,
           Index cols, Index inner) {
@@ -39,7 +47,7 @@ void gemm(const LapackFunctions& functions, const double* a, Index lda, Transpos
   int lb = static_cast<int>(ldb);
   int lc = static_cast<int>(ldc);
   double one = 1.0;
-  const BlasRoom room;
+  const BlasRoom room(buffers_of_product(rows, cols, inner));
   functions.gemm(&ta, &tb, &m, &n, &k, &one, const_cast<double*>(a), &la, const_cast<double*>(b),
                  &lb, &beta, c, &lc);
 }
@@ -56,7 +64,7 @@ void self_test(const LapackFunctions& functions) {
   int n = 2;
   int info = -1;
   char lower = 'L';
-  const BlasRoom room;
+  const BlasRoom room(BlasRoom::Uses::one);
   functions.potrf(&lower, &n, product.data(), &n, &info);
   // a a^T = [[5, 13], [13, 34]], whose Cholesky factor starts with sqrt(5).
   const bool right = info == 0 && std::abs(product(0, 0) - std::sqrt(5.0)) < 1e-14 &&
@@ -141,7 +149,7 @@ Svd lapack_svd(Matrix work_matrix, bool vectors) {
                &query, &lwork, integer_work.data(), &info);
   lwork = static_cast<int>(query) + 1;
   std::vector<double> work(static_cast<std::size_t>(lwork));
-  const BlasRoom room;
+  const BlasRoom room(BlasRoom::Uses::one);
   lapack.gesdd(&job, &m, &n, work_matrix.data(), &m, result.values.data(), left, &ldu, right, &ldv,
                work.data(), &lwork, integer_work.data(), &info);
   if (info != 0) {
@@ -232,7 +240,7 @@ void gram_lower(const Matrix& a, Matrix& result) {
     int k = static_cast<int>(a.rows());
     double one = 1.0;
     double zero = 0.0;
-    const BlasRoom room;
+    const BlasRoom room(buffers_of_product(size, size, a.rows()));
     lapack.syrk(&lower, &transpose, &n, &k, &one, const_cast<double*>(a.data()), &k, &zero,
                 result.data(), &n);
     return;
@@ -246,7 +254,7 @@ bool is_positive_definite(Matrix& symmetric) {
     char lower = 'L';
     int n = static_cast<int>(symmetric.rows());
     int info = 0;
-    const BlasRoom room;
+    const BlasRoom room(BlasRoom::Uses::one);
     lapack.potrf(&lower, &n, symmetric.data(), &n, &info);
     return info == 0;
   }

@@ -199,6 +199,7 @@ def _after_fork() -> None:
     global _lock
     _lock = Lock()
     _core.forget_abandoned()
+    _core.forget_blas_calls()
     _shared_threads.forget_other_threads()
 
 

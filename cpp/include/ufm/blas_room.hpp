@@ -4,14 +4,24 @@
 namespace ufm {
 
 // Held during a BLAS or LAPACK call. OpenBLAS maps a buffer for every thread that is inside a call,
-// keeps it, and tries forever where the mapping fails. So the first call of each new thread makes
-// sure that the mapping would succeed.
+// keeps it, and tries forever where the mapping fails. So where the address space is limited, a
+// call that may need another buffer starts only if there is room for one. If not, it waits for
+// calls under way, whose buffers it can use after them.
 class BlasRoom {
  public:
-  BlasRoom();  // throws std::bad_alloc
+  // Buffers that the call is sure to use.
+  enum class Uses { none, one, one_a_thread };
+
+  explicit BlasRoom(Uses uses);  // throws std::bad_alloc
   ~BlasRoom();
   BlasRoom(const BlasRoom&) = delete;
   BlasRoom& operator=(const BlasRoom&) = delete;
+
+ private:
+  Uses uses_;
 };
+
+// To be called in a forked child, where the calls of other threads have ended without a word.
+void forget_blas_calls();
 
 }  // namespace ufm

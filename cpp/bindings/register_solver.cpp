@@ -64,23 +64,28 @@ Vector to_vector(const std::optional<Doubles>& values) {
 // A solution near by: M, scaled bias and threshold ratios.
 using Start = std::tuple<Matrix, Vector, Vector>;
 
-py::array_t<double> to_array(const Vector& values) {
-  return py::array_t<double>(values.size(), values.data());
+// Takes long vectors over; short ones are copied sooner than owned.
+py::object to_array(Vector values) {
+  constexpr Index worth_owning = 4096;
+  if (values.size() < worth_owning) {
+    return py::array_t<double>(values.size(), values.data());
+  }
+  return py::cast(std::move(values));
 }
 
-// Named as the fields of ufm.Solution, but for m and structured, of which one is None.
-py::dict describe(const Problem& problem, const Grouping& grouping,
-                  const ReducedSolution& solution) {
+// Named as the fields of ufm.Solution, but for m and structured, of which one is None. Takes all
+// over: copies of large ones would take longer than solving the nodes.
+py::dict describe(Problem problem, const Grouping& grouping, ReducedSolution solution) {
   const auto& clusters = grouping.cluster_of;
-  const StructuredMatrix& structured = solution.structured;
+  StructuredMatrix& structured = solution.structured;
   py::dict fields;
   fields["cluster_of"] =
       py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
-  fields["cluster_count"] = to_array(problem.count);
-  fields["cluster_loss_weight"] = to_array(problem.loss_weight);
-  fields["multiplicity"] = to_array(problem.multiplicity);
-  fields["scaled_bias"] = to_array(solution.point.bias);
-  fields["amplitudes"] = to_array(solution.amplitudes);
+  fields["cluster_count"] = to_array(std::move(problem.count));
+  fields["cluster_loss_weight"] = to_array(std::move(problem.loss_weight));
+  fields["multiplicity"] = to_array(std::move(problem.multiplicity));
+  fields["scaled_bias"] = to_array(std::move(solution.point.bias));
+  fields["amplitudes"] = to_array(std::move(solution.amplitudes));
   fields["objective"] = solution.certificate.primal;
   fields["dual_objective"] = solution.certificate.dual;
   fields["relative_gap"] = solution.certificate.relative_gap;
@@ -91,11 +96,13 @@ py::dict describe(const Problem& problem, const Grouping& grouping,
   fields["certificate_seconds"] = solution.certificate_seconds;
   fields["status"] = status_name(solution.status);
   if (structured.empty()) {
-    fields["m"] = solution.point.m;
+    fields["m"] = py::cast(std::move(solution.point.m));
     fields["structured"] = py::none();
   } else {
     fields["m"] = py::none();
-    fields["structured"] = py::make_tuple(structured.diagonal, structured.left, structured.right);
+    fields["structured"] =
+        py::make_tuple(py::cast(std::move(structured.diagonal)),
+                       py::cast(std::move(structured.left)), py::cast(std::move(structured.right)));
   }
   return fields;
 }
@@ -130,7 +137,7 @@ py::dict solve_problem(const Doubles& counts, const std::optional<Doubles>& clas
     throw std::runtime_error("the solve was abandoned");
   }
   monitor.rethrow();
-  return describe(problem, grouping, solution);
+  return describe(std::move(problem), grouping, std::move(solution));
 }
 
 using Columns = py::array_t<double, py::array::f_style | py::array::forcecast>;

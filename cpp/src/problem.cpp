@@ -91,17 +91,19 @@ template <typename Value>
 Grouping group_falling(const std::vector<Value>& values) {
   Grouping grouping;
   grouping.cluster_of.resize(values.size());
-  std::vector<double> multiplicity;
+  std::size_t distinct = 1;
+  for (std::size_t k = 1; k < values.size(); ++k) {
+    distinct += values[k] != values[k - 1] ? 1 : 0;
+  }
+  grouping.representative.reserve(distinct);
+  grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct));
   for (std::size_t k = 0; k < values.size(); ++k) {
     if (k == 0 || values[k] != values[k - 1]) {
       grouping.representative.push_back(static_cast<Index>(k));
-      multiplicity.push_back(0.0);
     }
-    grouping.cluster_of[k] = static_cast<Index>(multiplicity.size()) - 1;
-    multiplicity.back() += 1.0;
+    grouping.cluster_of[k] = static_cast<Index>(grouping.representative.size()) - 1;
+    grouping.multiplicity[grouping.cluster_of[k]] += 1.0;
   }
-  grouping.multiplicity =
-      Eigen::Map<const Vector>(multiplicity.data(), static_cast<Index>(multiplicity.size()));
   return grouping;
 }
 

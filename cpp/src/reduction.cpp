@@ -19,10 +19,13 @@ class Planner {
     // The solution has a kink wherever clusters start or cease to collapse: no panel crosses one,
     // and the panels next to it are short.
     std::vector<Index> cuts{0, size};
+    bool before = problem_.threshold_ratio(0) < 1.0;
     for (Index i = 1; i < size; ++i) {
-      if ((problem_.threshold_ratio(i) < 1.0) != (problem_.threshold_ratio(i - 1) < 1.0)) {
+      const bool apart = problem_.threshold_ratio(i) < 1.0;
+      if (apart != before) {
         cuts.insert(cuts.end(), {gather(i, -1), i, gather(i, +1)});
       }
+      before = apart;
     }
     std::sort(cuts.begin(), cuts.end());
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
@@ -100,7 +103,9 @@ class Planner {
 
   void collect() {
     Problem& reduced = reduction_.problem;
-    reduced = problem_;
+    reduced.smoothing = problem_.smoothing;
+    reduced.lambda_z = problem_.lambda_z;
+    reduced.lambda_b = problem_.lambda_b;
     for (Vector* vector : {&reduced.count, &reduced.loss_weight, &reduced.multiplicity}) {
       vector->resize(num_nodes_);
     }

@@ -11,8 +11,10 @@ struct GaussRule {
 };
 
 // The Gauss rule with the given number of nodes (fewer if the measure has fewer points) of the
-// measure that puts mass[i] on point[i]: Lanczos with reorthogonalisation, then Golub and Welsch.
-GaussRule gauss_rule(const Vector& points, const Vector& mass, Index num_nodes);
+// measure that puts mass[i] on points[i], which fall: Lanczos with reorthogonalisation, then Golub
+// and Welsch. Thousands of points are condensed first.
+GaussRule gauss_rule(const Eigen::Ref<const Vector>& points, const Eigen::Ref<const Vector>& mass,
+                     Index num_nodes);
 
 // Chebyshev points of the first kind on [low, high], falling.
 Vector chebyshev_points(double low, double high, Index num_nodes);

@@ -52,8 +52,9 @@ py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& m
   {
     const py::gil_scoped_release release;
     Monitor quiet;
-    const BlockLoss loss(shaped_problem(count, loss_weight, multiplicity, scale, offset, smoothing,
-                                        lambda_z, lambda_b));
+    const Problem problem = shaped_problem(count, loss_weight, multiplicity, scale, offset,
+                                           smoothing, lambda_z, lambda_b);
+    const BlockLoss loss(problem);
     loss.evaluate(m, scaled_bias, state);
     loss.gradient(state, gradient, bias_gradient);
     loss.hessian_product(state, dm, dbias, product, bias_product);

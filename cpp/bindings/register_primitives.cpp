@@ -40,7 +40,8 @@ py::tuple cross_entropy(const Matrix& z, const Vector& bias, const Vector& count
   Vector gradient_bias;
   {
     const py::gil_scoped_release release;
-    const BlockLoss loss(ungrouped_problem(counts, class_weights));
+    const Problem problem = ungrouped_problem(counts, class_weights);
+    const BlockLoss loss(problem);
     loss.evaluate(z, bias, state);
     loss.gradient(state, gradient, gradient_bias);
   }

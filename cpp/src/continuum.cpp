@@ -57,7 +57,7 @@ class Attempt {
       : loss_(loss), options_(options), monitor_(monitor), coarse_options_(options) {
     coarse_options_.method = Method::factored;
     coarse_options_.start = nullptr;
-    coarse_options_.tol = std::max(1e-3 * options.tol, 1e-12);
+    coarse_options_.tol = std::max(1e-2 * options.tol, 1e-12);
   }
 
   ContinuumResult run(Reduction& reduction, int iterations_before) {

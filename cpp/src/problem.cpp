@@ -88,16 +88,16 @@ bool many_distinct(Index size, std::size_t limit, const GetValue& value) {
 
 // The grouping of values that fall already, without a search for each.
 template <typename Value>
-Grouping group_falling(const std::vector<Value>& values) {
+Grouping group_falling(const Value* values, std::size_t size) {
   Grouping grouping;
-  grouping.cluster_of.resize(values.size());
+  grouping.cluster_of.resize(size);
   std::size_t distinct = 1;
-  for (std::size_t k = 1; k < values.size(); ++k) {
+  for (std::size_t k = 1; k < size; ++k) {
     distinct += values[k] != values[k - 1] ? 1 : 0;
   }
   grouping.representative.reserve(distinct);
   grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct));
-  for (std::size_t k = 0; k < values.size(); ++k) {
+  for (std::size_t k = 0; k < size; ++k) {
     if (k == 0 || values[k] != values[k - 1]) {
       grouping.representative.push_back(static_cast<Index>(k));
     }
@@ -108,25 +108,24 @@ Grouping group_falling(const std::vector<Value>& values) {
 }
 
 template <typename Value>
-Grouping group_values(const std::vector<Value>& values) {
-  std::vector<Value> distinct =
-      first_distinct(static_cast<Index>(values.size()), few_values + 1,
-                     [&values](Index k) { return values[static_cast<std::size_t>(k)]; });
+Grouping group_values(const Value* values, std::size_t size) {
+  std::vector<Value> distinct = first_distinct(static_cast<Index>(size), few_values + 1,
+                                               [values](Index k) { return values[k]; });
   const bool few = distinct.size() <= few_values;
   if (!few) {
-    if (std::is_sorted(values.begin(), values.end(), std::greater<Value>())) {
-      return group_falling(values);
+    if (std::is_sorted(values, values + size, std::greater<Value>())) {
+      return group_falling(values, size);
     }
-    distinct = values;
+    distinct.assign(values, values + size);
   }
   // Sorts the values rather than the classes, which is fast when many classes share a value.
   std::sort(distinct.begin(), distinct.end(), std::greater<Value>());
   distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
   Grouping grouping;
-  grouping.cluster_of.resize(values.size());
+  grouping.cluster_of.resize(size);
   grouping.representative.resize(distinct.size());
   grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct.size()));
-  for (std::size_t k = values.size(); k-- > 0;) {
+  for (std::size_t k = size; k-- > 0;) {
     Index cluster = 0;
     if (few) {
       for (const Value& larger : distinct) {
@@ -198,7 +197,7 @@ void validate(const Problem& problem) {
 
 Grouping group_classes(const std::vector<const double*>& keys, Index num_classes) {
   if (keys.size() == 1) {
-    return group_values(std::vector<double>(keys[0], keys[0] + num_classes));
+    return group_values(keys[0], static_cast<std::size_t>(num_classes));
   }
   std::vector<CompositeKey> values(static_cast<std::size_t>(num_classes), CompositeKey{});
   for (std::size_t part = 0; part < keys.size(); ++part) {
@@ -206,7 +205,7 @@ Grouping group_classes(const std::vector<const double*>& keys, Index num_classes
       values[k].at(part) = keys[part][k];
     }
   }
-  return group_values(values);
+  return group_values(values.data(), values.size());
 }
 
 bool has_distinct(const double* counts, const double* class_weights, Index num_classes,

@@ -138,7 +138,8 @@ UFM_TEST(direct_path_is_left_to_plain_problems) {
   problem.smoothing = 0.0;
   problem.offset[0] = 0.1;
   EXPECT(!solve_directly(BlockLoss(problem), options).has_value());
-  EXPECT(!solve_directly(BlockLoss(testing::general_problem()), options).has_value());
+  const Problem general = testing::general_problem();
+  EXPECT(!solve_directly(BlockLoss(general), options).has_value());
 }
 
 UFM_TEST(batches_do_not_depend_on_the_number_of_threads) {

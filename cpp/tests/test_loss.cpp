@@ -27,7 +27,8 @@ double value_at(const BlockLoss& loss, const Matrix& m, const Vector& bias) {
 }  // namespace
 
 UFM_TEST(gradient_matches_finite_differences) {
-  const BlockLoss loss(testing::general_problem());
+  const Problem problem = testing::general_problem();
+  const BlockLoss loss(problem);
   const Matrix m = sample_matrix();
   const Vector bias = sample_bias();
   LossState state;
@@ -55,7 +56,8 @@ UFM_TEST(gradient_matches_finite_differences) {
 }
 
 UFM_TEST(hessian_product_matches_differences_of_gradients) {
-  const BlockLoss loss(testing::general_problem());
+  const Problem problem = testing::general_problem();
+  const BlockLoss loss(problem);
   const Matrix m = sample_matrix();
   const Vector bias = sample_bias();
   Matrix dm(3, 3);
@@ -96,7 +98,8 @@ UFM_TEST(eliminated_amplitudes_satisfy_their_equation) {
 }
 
 UFM_TEST(probabilities_sum_to_one) {
-  const BlockLoss loss(testing::general_problem());
+  const Problem problem = testing::general_problem();
+  const BlockLoss loss(problem);
   LossState state;
   loss.evaluate(40.0 * sample_matrix(), sample_bias(), state);
   for (Index i = 0; i < 3; ++i) {

@@ -47,7 +47,9 @@ struct ColumnState {
 
 class BlockLoss {
  public:
+  // The problem must outlive the loss.
   explicit BlockLoss(const Problem& problem);
+  explicit BlockLoss(Problem&& problem) = delete;
 
   const Problem& problem() const { return problem_; }
 
@@ -82,7 +84,7 @@ class BlockLoss {
   double smoothing_term(Index i, const double* m_column, const Vector& scaled_bias,
                         double own_logit, double spread) const;
 
-  Problem problem_;
+  const Problem& problem_;
   double num_classes_;
   Vector row_scale_;       // s_j / sqrt(k_j)
   Vector column_scale_;    // 1 / sqrt(k_i n_i)

@@ -146,6 +146,7 @@ def test_continuum_with_class_weights_alone_goes_on():
         ({"smoothing": "0.1"}, TypeError, "smoothing"),
         ({"scales": [1.0, 0.0]}, ValueError, "scales must be positive and finite, got 0.0 at"),
         ({"scales": [1.0, math.inf]}, ValueError, "scales"),
+        ({"scales": [2e-315, 1.0]}, ValueError, "scales must be at least 2.2.*got 2.* at index 0"),
         ({"scales": 2.0}, ValueError, "scales must be one-dimensional"),
         ({"scales": []}, ValueError, "scales must have one entry per class"),
         ({"offsets": [0.0, math.nan]}, ValueError, "offsets must be finite, got nan at index 1"),

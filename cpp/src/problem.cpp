@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <set>
+#include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
@@ -30,8 +31,13 @@ void require_value(bool condition, const char* rule, double value) {
 void require_positive(const Vector& values, const char* name, double lowest = 0.0) {
   for (Index i = 0; i < values.size(); ++i) {
     if (!(std::isfinite(values[i]) && values[i] > 0.0 && values[i] >= lowest)) {
-      throw std::invalid_argument(std::string(name) + " must be positive and finite, got " +
-                                  std::to_string(values[i]) + " at index " + std::to_string(i));
+      std::ostringstream message;
+      message << name << " must be finite and " << (lowest > 0.0 ? "at least " : "positive");
+      if (lowest > 0.0) {
+        message << lowest;
+      }
+      message << ", got " << values[i] << " at index " << i;
+      throw std::invalid_argument(message.str());
     }
   }
 }
@@ -186,7 +192,8 @@ void validate(const Problem& problem) {
   require_positive(problem.count, "count");
   require_positive(problem.loss_weight, "loss_weight");
   require_positive(problem.multiplicity, "multiplicity", 1.0);
-  require_positive(problem.scale, "scale");
+  // Its inverse must be finite.
+  require_positive(problem.scale, "scale", std::numeric_limits<double>::min());
   require(problem.offset.allFinite(), "offset must be finite");
   require_value(std::isfinite(problem.lambda_z) && problem.lambda_z > 0.0,
                 "lambda_z must be positive and finite", problem.lambda_z);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,6 +94,8 @@ class Loss:
             "scales": _read_only("scales", scales, positive=True),
             "class_weights": _read_only("class_weights", class_weights, positive=True),
         }
+        if vectors["scales"] is not None:
+            _check_scales(vectors["scales"])
         sizes = {name: vector.size for name, vector in vectors.items() if vector is not None}
         if len(set(sizes.values())) > 1:
             given = ", ".join(f"{name} has {size}" for name, size in sizes.items())
@@ -242,6 +245,15 @@ def _read_only(name: str, values: ArrayLike | None, *, positive: bool) -> FloatA
     vector = check_vector(name, values, positive=positive)
     vector.flags.writeable = False
     return vector
+
+
+def _check_scales(scales: FloatArray) -> None:
+    """Refuse scales so small that logits, divided by them, leave double precision."""
+    index = int(scales.argmin())
+    if scales[index] < sys.float_info.min:
+        raise ValueError(
+            f"scales must be at least {sys.float_info.min}, got {scales[index]} at index {index}"
+        )
 
 
 def _range(values: FloatArray | None) -> str:

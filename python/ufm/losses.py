@@ -23,6 +23,7 @@ Importing this module needs numpy alone.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -287,7 +288,7 @@ def _temperatures(counts: FloatArray, gamma: float) -> FloatArray:
     exponent = _check_finite("gamma", gamma)
     with np.errstate(over="ignore", under="ignore"):
         scales: FloatArray = (counts / counts.max()) ** exponent
-    if not (np.isfinite(scales) & (scales > 0)).all():
+    if not (np.isfinite(scales) & (scales >= sys.float_info.min)).all():
         raise ValueError(f"gamma = {exponent} takes the scales out of range for these counts")
     return scales
 

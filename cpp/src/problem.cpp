@@ -239,6 +239,8 @@ Problem make_problem(const Vector& counts, const Vector& class_weights, double l
   for (const Vector* optional : {&class_weights, &shape.scale, &shape.offset}) {
     require(optional->size() == 0 || optional->size() == num_classes,
             "class_weights, scale and offset must have one entry per class");
+    // What is not a number equals nothing, and cannot be grouped.
+    require(!optional->hasNaN(), "class_weights, scale and offset must be numbers");
   }
   std::vector<const double*> keys{counts.data()};
   for (const Vector* optional : {&class_weights, &shape.scale, &shape.offset}) {

@@ -18,9 +18,11 @@ constexpr ReductionOptions refinements[] = {
     {8, 2.7, 16.0}, {12, 1.5, 24.0}, {16, 1.0, 48.0}, {20, 0.7, 96.0}};
 
 // The nuclear norm of the expanded matrix, exactly where that is cheap.
-double expanded_nuclear_norm(const StructuredMatrix& m, const Matrix& dense) {
+double expanded_nuclear_norm(const Problem& problem, const Reduction& reduction,
+                             const StructuredMatrix& m, const Matrix& dense, Monitor& monitor) {
   const bool few_nodes = 8 * m.left.cols() < m.diagonal.size() && m.diagonal.size() > 256;
-  return few_nodes ? nuclear_norm_bound(m) : nuclear_norm(dense);
+  return few_nodes ? nuclear_norm_bound(problem, reduction, m, monitor)
+                   : nuclear_norm(dense, monitor);
 }
 
 // Shows the progress of the nodes' solve without its gap, which is not that of the problem itself.
@@ -76,7 +78,7 @@ class Attempt {
       result.found = true;
       if (problem.size() <= dense_limit) {
         Matrix m = point.m.dense();
-        const double norm = expanded_nuclear_norm(point.m, m);
+        const double norm = expanded_nuclear_norm(problem, reduction, point.m, m, monitor);
         result.best =
             certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
       } else {

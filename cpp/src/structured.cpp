@@ -1,7 +1,6 @@
 #include "ufm/structured.hpp"
 
-#include <Eigen/Eigenvalues>
-#include <Eigen/LU>
+#include <Eigen/QR>
 #include <algorithm>
 #include <cmath>
 #include <utility>
@@ -13,39 +12,78 @@
 namespace ufm {
 namespace {
 
-// An orthonormal basis of the columns' span, by two rounds of Gram matrix and eigenvectors.
-Matrix orthonormal_basis(Matrix a) {
-  for (int round = 0; round < 2; ++round) {
-    for (Index j = 0; j < a.cols(); ++j) {
-      const double norm = a.col(j).norm();
-      if (norm > 0.0) {
-        a.col(j) /= norm;
-      }
+// Orthonormal columns that span those of a up to rounding; zero columns span nothing.
+Matrix spanning_basis(Matrix a) {
+  Index used = 0;
+  for (Index j = 0; j < a.cols(); ++j) {
+    const double norm = a.col(j).norm();
+    if (norm > 0.0) {
+      a.col(used++) = a.col(j) / norm;
     }
-    Matrix gram;
-    gram_lower(a, gram);
-    const Eigen::SelfAdjointEigenSolver<Matrix> eigen(gram);
-    const Vector& values = eigen.eigenvalues();
-    const double cut = 1e-13 * values[values.size() - 1];
-    const Index kept = (values.array() > cut).count();
-    if (kept == 0) {
-      return Matrix(a.rows(), 0);
-    }
-    const Matrix scaled = eigen.eigenvectors().rightCols(kept) *
-                          values.tail(kept).cwiseSqrt().cwiseInverse().asDiagonal();
-    Matrix next;
-    Monitor quiet;
-    multiply(a, Transpose::no, scaled, Transpose::no, next, quiet);
-    a = std::move(next);
   }
-  return a;
+  a.conservativeResize(Eigen::NoChange, used);
+  if (used == 0) {
+    return a;
+  }
+  const Eigen::ColPivHouseholderQR<Matrix> qr(a);
+  const Vector sizes = qr.matrixQR().diagonal().cwiseAbs();
+  const Index rank = std::max<Index>((sizes.array() > 1e-15 * sizes[0]).count(), 1);
+  return qr.householderQ() * Matrix::Identity(a.rows(), rank);
 }
 
-Matrix weighted_gram(const Matrix& a, const Vector& weights) {
-  Monitor quiet;
-  const Matrix weighted = weights.asDiagonal() * a;
-  Matrix result;
-  multiply(a, Transpose::yes, weighted, Transpose::no, result, quiet);
+// a with some columns, each multiplied by a vector, appended on the right.
+Matrix append_scaled(const Matrix& a, const Vector& factors, const ConstBlock& columns) {
+  Matrix result(a.rows(), a.cols() + columns.cols());
+  result << a, factors.asDiagonal() * columns;
+  return result;
+}
+
+// The rows [first, first + basis.rows()) of X = diag(d) + L R^T, d >= 0, in two bases. Orthonormal
+// columns G span diag(d)^(1/2) times these rows of L, R, d L and d R; the columns of `basis` span
+// the rows of L and R and diag(d)^(1/2) G, which is `basis` times `inside`.
+struct PanelBasis {
+  Index first;
+  Matrix basis;
+  Matrix inside;
+  double residual = 0.0;  // Frobenius norm of diag(d)^(1/2) G - basis F
+};
+
+PanelBasis basis_of_kept(Index first, const Vector& d) {
+  // Few classes, with a column each.
+  return {first, Matrix::Identity(d.size(), d.size()), Matrix(d.cwiseSqrt().asDiagonal())};
+}
+
+PanelBasis panel_basis(const Problem& problem, const Panel& panel, const Vector& d) {
+  if (panel.kept) {
+    return basis_of_kept(panel.first, d);
+  }
+  const Vector root = problem.multiplicity.segment(panel.first, panel.count).cwiseSqrt();
+  const Vector root_count = problem.count.segment(panel.first, panel.count).cwiseSqrt();
+  const Matrix left = root.asDiagonal() * panel.interpolation;
+  const Matrix rows = append_scaled(left, root_count, left);
+  const double largest = d.maxCoeff();
+  if (!(largest > 0.0)) {
+    return {panel.first, spanning_basis(rows), Matrix(0, 0)};
+  }
+  const Vector shape = d / largest;
+  const Matrix once = append_scaled(rows, shape, rows);
+  const Vector root_d = d.cwiseSqrt();
+  const Matrix columns = root_d.asDiagonal() * spanning_basis(root_d.asDiagonal() * once);
+  Matrix all(once.rows(), once.cols() + columns.cols());
+  all << once, columns;
+  PanelBasis result;
+  result.first = panel.first;
+  result.basis = spanning_basis(std::move(all));
+  result.inside = result.basis.transpose() * columns;
+  result.residual = (columns - result.basis * result.inside).norm();
+  return result;
+}
+
+// basis^T * (rows of a matrix); adds what the basis misses of them to squares.
+Matrix in_basis(const PanelBasis& panel, const Matrix& a, double& squares) {
+  const auto rows = a.middleRows(panel.first, panel.basis.rows());
+  Matrix result = panel.basis.transpose() * rows;
+  squares += (rows - panel.basis * result).squaredNorm();
   return result;
 }
 
@@ -66,33 +104,6 @@ Vector log_sums_at_nodes(const Problem& problem, const Reduction& reduction,
   return result;
 }
 
-// Some rows of a matrix's low-rank part, in an orthonormal basis of what they span.
-struct Coordinates {
-  Matrix basis;
-  Matrix left;
-  Matrix right;
-};
-
-Coordinates coordinates(const StructuredMatrix& matrix, const std::vector<Index>& rows) {
-  Coordinates result;
-  const Index rank = matrix.left.cols();
-  if (rows.empty()) {
-    result.basis.resize(0, 0);
-    result.left.resize(0, rank);
-    result.right.resize(0, rank);
-    return result;
-  }
-  const Matrix left = matrix.left(rows, Eigen::all);
-  const Matrix right = matrix.right(rows, Eigen::all);
-  Matrix spanning(left.rows(), 2 * rank);
-  spanning << left, right;
-  result.basis = orthonormal_basis(std::move(spanning));
-  Monitor quiet;
-  multiply(result.basis, Transpose::yes, left, Transpose::no, result.left, quiet);
-  multiply(result.basis, Transpose::yes, right, Transpose::no, result.right, quiet);
-  return result;
-}
-
 }  // namespace
 
 Matrix StructuredMatrix::dense() const {
@@ -107,65 +118,51 @@ Vector StructuredMatrix::diagonal_entries() const {
   return diagonal + left.cwiseProduct(right).rowwise().sum();
 }
 
-double nuclear_norm_bound(const StructuredMatrix& matrix) {
-  // For every positive definite S, ||X||_* <= (tr S + tr(S^-1 X X^T)) / 2, with equality at
-  // S = (X X^T)^(1/2) and an error of second order around it. Take S = D + P Gamma P^T, where D is
-  // the diagonal and P spans the low-rank part, so that everything reduces to the size of P.
-  // Where the diagonal is zero, X acts inside the span Q of its rows there: those coordinates are
-  // replaced by Q, with a constant for D that is taken off again in Delta.
-  // Entries too small to divide by are left out and added back by the triangle inequality.
-  const double negligible = 1e-6 * matrix.diagonal.maxCoeff();
-  std::vector<Index> active;
-  std::vector<Index> inactive;
-  double left_out = 0.0;
-  for (Index i = 0; i < matrix.diagonal.size(); ++i) {
-    if (matrix.diagonal[i] > negligible) {
-      active.push_back(i);
-    } else {
-      inactive.push_back(i);
-      left_out += matrix.diagonal[i];
+double nuclear_norm_bound(const Problem& problem, const Reduction& reduction,
+                          const StructuredMatrix& matrix, Monitor& monitor) {
+  // For orthonormal columns G, D - D^(1/2) G G^T D^(1/2) is positive semidefinite: its nuclear norm
+  // is its trace. What it leaves of X = D + L R^T has few columns and rows, all within the span of
+  // the panels' bases Q: Q (F F^T + Q^T L R^T Q) Q^T. The triangle inequality adds the two, and is
+  // sharp up to second order in how far D leaves the span. What rounding leaves outside of the span
+  // is added too.
+  const Index columns = matrix.left.cols();
+  std::vector<PanelBasis> bases;
+  Index size = 0;
+  for (const Panel& panel : reduction.panels) {
+    monitor.check();
+    bases.push_back(panel_basis(problem, panel, matrix.diagonal.segment(panel.first, panel.count)));
+    size += bases.back().basis.cols();
+  }
+  Matrix left(size, columns);
+  Matrix right(size, columns);
+  double left_squares = 0.0;
+  double right_squares = 0.0;
+  Index at = 0;
+  for (const PanelBasis& panel : bases) {
+    const Index count = panel.basis.cols();
+    left.middleRows(at, count) = in_basis(panel, matrix.left, left_squares);
+    right.middleRows(at, count) = in_basis(panel, matrix.right, right_squares);
+    at += count;
+  }
+  Matrix core;
+  multiply(left, Transpose::no, right, Transpose::yes, core, monitor);
+  double trace = matrix.diagonal.sum();
+  double missed =
+      std::sqrt(left_squares) * matrix.right.norm() + std::sqrt(right_squares) * matrix.left.norm();
+  at = 0;
+  for (const PanelBasis& panel : bases) {
+    const Index count = panel.basis.cols();
+    if (panel.inside.cols() > 0) {
+      core.block(at, at, count, count).noalias() += panel.inside * panel.inside.transpose();
+      trace -= panel.inside.squaredNorm();
+      missed += 4.0 * panel.residual * panel.inside.norm();
     }
+    at += count;
   }
-  const Coordinates on = coordinates(matrix, active);
-  const Coordinates off = coordinates(matrix, inactive);
-  const Index p = on.basis.cols();
-  const Index q = off.basis.cols();
-  const Index size = p + q;
-  if (size == 0) {
-    return matrix.diagonal.sum();
-  }
-  const Vector d = matrix.diagonal(active);
-  const double constant = active.empty() ? 1.0 : std::exp(d.array().log().mean());
-
-  Matrix d_inside = Matrix::Zero(size, size);
-  Matrix inverse_inside = Matrix::Zero(size, size);
-  d_inside.topLeftCorner(p, p) = weighted_gram(on.basis, d);
-  inverse_inside.topLeftCorner(p, p) = weighted_gram(on.basis, d.cwiseInverse());
-  d_inside.diagonal().tail(q).setConstant(constant);
-  inverse_inside.diagonal().tail(q).setConstant(1.0 / constant);
-  Matrix left(size, matrix.left.cols());
-  left << on.left, off.left;
-  Matrix right(size, matrix.left.cols());
-  right << on.right, off.right;
-  Matrix delta = left * right.transpose();
-  delta.diagonal().tail(q).array() -= constant;
-
-  const Svd svd = thin_svd(d_inside + delta);
-  if (active.empty() && !(svd.values[0] > 0.0)) {
-    return left_out;  // the zero matrix, for which no S will do
-  }
-  const Vector spectrum = svd.values.cwiseMax(1e-8 * svd.values[0]);
-  const Matrix gamma = svd.left * spectrum.asDiagonal() * svd.left.transpose() - d_inside;
-  const Matrix identity = Matrix::Identity(size, size);
-  // S^-1 = D^-1 - D^-1 P (I + Gamma H)^-1 Gamma P^T D^-1 with H = P^T D^-1 P.
-  const Matrix inner = Eigen::PartialPivLU<Matrix>(identity + gamma * inverse_inside).solve(gamma);
-  const Matrix factor = identity + inverse_inside * delta;
-  const double trace = d.sum() + constant * static_cast<double>(q);
-  const double second = trace + 2.0 * delta.trace() +
-                        inverse_inside.cwiseProduct(delta * delta.transpose()).sum() -
-                        inner.transpose().cwiseProduct(factor * factor.transpose()).sum();
-  const double bound = 0.5 * (trace + gamma.trace() + second) + left_out;
-  return bound * (1.0 + 1e-9);  // rounding in the small matrices stays well below this
+  // Rounding in sums and in the singular values is of the order of 1e-15 times the root of the
+  // size.
+  constexpr double rounding = 1e-13;
+  return (std::max(trace, 0.0) + nuclear_norm(core, monitor)) * (1.0 + rounding) + missed;
 }
 
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,

@@ -103,7 +103,11 @@ class StructuredCertifier {
  public:
   StructuredCertifier(const BlockLoss& loss, const Reduction& reduction,
                       const ContinuumPoint& point, Monitor& monitor)
-      : loss_(loss), problem_(loss.problem()), point_(point), monitor_(monitor) {
+      : loss_(loss),
+        problem_(loss.problem()),
+        reduction_(reduction),
+        point_(point),
+        monitor_(monitor) {
     const Vector root = problem_.multiplicity.cwiseSqrt();
     inverse_root_ = root.cwiseInverse();
     // Without the shift that makes the columns of Z sum to zero, which no probability depends on.
@@ -128,7 +132,7 @@ class StructuredCertifier {
   CertifiedPoint run() {
     CertifiedPoint result;
     result.point.bias = point_.bias;
-    result.nuclear_norm = nuclear_norm_bound(point_.m);
+    result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, monitor_);
     loss_.begin(result.state);
     bias_gradient_ = Vector::Zero(problem_.size());
     double squares = 0.0;
@@ -245,6 +249,7 @@ class StructuredCertifier {
 
   const BlockLoss& loss_;
   const Problem& problem_;
+  const Reduction& reduction_;
   const ContinuumPoint& point_;
   Monitor& monitor_;
   GradientForm form_;

@@ -19,9 +19,11 @@ struct StructuredMatrix {
   Vector diagonal_entries() const;
 };
 
-// An upper bound of the nuclear norm of a matrix with a nonnegative diagonal part. The error is of
-// second order in how far the diagonal's action leaves the span of the low-rank part.
-double nuclear_norm_bound(const StructuredMatrix& matrix);
+// An upper bound of the nuclear norm of an expanded solution's matrix, in time proportional to the
+// number of clusters. The error is of second order in how far the diagonal's action leaves the span
+// of the low-rank part.
+double nuclear_norm_bound(const Problem& problem, const Reduction& reduction,
+                          const StructuredMatrix& matrix, Monitor& monitor);
 
 // A solution of the reduced problem, carried over to all clusters. Off the diagonal it interpolates
 // the nodes; on the diagonal every cluster's amplitude solves its own optimality equation exactly.

@@ -10,6 +10,7 @@ import pytest
 
 import ufm
 from oracles import grouped_oracle
+from problems import Problem, assert_certified
 
 HUGE = (300_000, (100_000, 120_000, 80_000), (500.0, 60.0, 7.0))
 
@@ -34,6 +35,16 @@ print(json.dumps({"traced": traced, "resident": after - before, "status": soluti
 def huge_counts() -> np.ndarray:
     _, sizes, counts = HUGE
     return np.random.default_rng(0).permutation(np.repeat(counts, sizes))
+
+
+@pytest.mark.parametrize("lambda_b", [0.01, math.inf])
+@pytest.mark.parametrize("above", [1e-6, 1e-3, 0.0095])
+@pytest.mark.parametrize("spread", [1e-3, 0.024, 0.3])
+def test_gap_of_counts_that_hardly_differ(spread, above, lambda_b):
+    """Few nodes for hundreds of counts, and amplitudes that start from zero."""
+    counts = np.linspace(1000.0, 1000.0 * (1.0 + spread), 299)
+    problem = Problem(tuple(counts), (1.0 + above) * math.sqrt(1000.0) / counts.sum(), lambda_b)
+    assert_certified(problem, problem.solve(tol=1e-8, method="continuum"), 1e-8)
 
 
 def test_three_clusters_of_300_000_classes():

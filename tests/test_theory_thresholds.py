@@ -189,3 +189,17 @@ def test_a_huge_bias_penalty_is_no_bias(lambda_b):
     for counts in ([17, 16, 17, 16, 17], [500] * 5 + [100] * 5, [9, 8, 7, 1, 1e5]):
         found = ufm.thresholds(counts, lambda_b).lambda_max
         assert found == ufm.thresholds(counts, math.inf).lambda_max
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (2, 5), (4, 4, 3)])
+@pytest.mark.parametrize("largest", [6.0, 7.0, 90.0, 1234.0, 1e6 / 3])
+def test_classes_are_merged_on_the_threshold_itself(sizes, largest):
+    """Whichever way the threshold is rounded."""
+    values = largest / np.arange(1, len(sizes) + 1) ** 2
+    counts = np.repeat(values, sizes)
+    found = ufm.thresholds(counts, lambda_b=0.1)
+    for i, count in enumerate(values):
+        for at in (found.clusters[i].collapse, math.sqrt(count) / counts.sum()):
+            merged = ufm.solve(counts, at, 0.1).collapsed
+            assert merged[counts == count].all()
+            assert not merged[counts > count].any()

@@ -161,6 +161,9 @@ Svd lapack_svd(Matrix work_matrix, bool vectors) {
   return result;
 }
 
+// Eigen leaves the decomposition of a matrix that is not finite uninitialised.
+constexpr double not_a_number = std::numeric_limits<double>::quiet_NaN();
+
 // Decompositions of smaller matrices take a fraction of a second.
 constexpr Index worth_watching = 400;
 
@@ -273,6 +276,11 @@ Svd thin_svd(const Matrix& a) {
     return column;
   }
   const Eigen::BDCSVD<Matrix> svd(a, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  if (svd.info() != Eigen::Success) {
+    const Index small = std::min(a.rows(), a.cols());
+    return {Matrix::Constant(a.rows(), small, not_a_number), Vector::Constant(small, not_a_number),
+            Matrix::Constant(a.cols(), small, not_a_number)};
+  }
   return {svd.matrixU(), svd.singularValues(), svd.matrixV()};
 }
 
@@ -291,7 +299,11 @@ Vector singular_values(const Matrix& a) {
   if (a.rows() == 1) {
     return Vector::Constant(1, a.norm());
   }
-  return Eigen::BDCSVD<Matrix>(a).singularValues();
+  const Eigen::BDCSVD<Matrix> svd(a);
+  if (svd.info() != Eigen::Success) {
+    return Vector::Constant(std::min(a.rows(), a.cols()), not_a_number);
+  }
+  return svd.singularValues();
 }
 
 }  // namespace ufm

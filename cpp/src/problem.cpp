@@ -154,7 +154,10 @@ Grouping group_values(const Value* values, std::size_t size) {
 bool Problem::has_bias() const { return lambda_b < std::numeric_limits<double>::infinity(); }
 
 double Problem::threshold_ratio(Index i) const {
-  return lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing;
+  const double ratio = lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing;
+  // On the threshold itself, rounding is not to decide.
+  constexpr double rounding = 8.0 * std::numeric_limits<double>::epsilon();
+  return std::abs(ratio - 1.0) <= rounding ? 1.0 : ratio;
 }
 
 bool Problem::amplitude_active(Index i) const {

@@ -20,6 +20,16 @@ Matrix waves(Index rows, Index cols) {
 
 }  // namespace
 
+UFM_TEST(nothing_is_made_up_for_a_matrix_that_is_not_finite) {
+  for (const Index size : {Index{3}, Index{20}}) {
+    Matrix a = Matrix::Ones(size, size);
+    a(0, 0) = std::numeric_limits<double>::infinity();
+    EXPECT(std::isnan(singular_values(a)[0]));
+    const Svd svd = thin_svd(a);
+    EXPECT(svd.left.array().isNaN().all() && svd.values.array().isNaN().all());
+  }
+}
+
 UFM_TEST(svt_is_the_proximal_point) {
   const Matrix a = waves(7, 5);
   const double tau = 1.5;

@@ -39,9 +39,9 @@ _WORTH_THREADS = 400
 def _is_too_small_for_threads(
     counts: FloatArray, weights: FloatArray, method: str, loss: Loss
 ) -> bool:
-    by_nodes = method in ("auto", "continuum") and loss.is_weighted_cross_entropy
-    limit = _core.dense_limit + 1 if by_nodes else _WORTH_THREADS
-    return not _has_distinct(counts, weights, loss, limit)
+    if method in ("auto", "continuum") and loss.is_weighted_cross_entropy:
+        return True  # products with a few nodes a panel
+    return not _has_distinct(counts, weights, loss, _WORTH_THREADS)
 
 
 def _has_distinct(counts: FloatArray, weights: FloatArray, loss: Loss, limit: int) -> bool:
@@ -149,8 +149,8 @@ def solve(
     max_iterations : int, optional
         Limit on the iterations; the default depends on the method.
     threads : int, optional
-        Threads of the linear algebra during the call. By default problems too small to gain from
-        more use one, others what the BLAS library is set to. The setting is the process's: solves
+        Threads of the linear algebra during the call. By default problems that gain nothing from
+        more (small ones, and those solved by nodes) use one, others what the BLAS library is set to. The setting is the process's: solves
         in other threads that need another number wait for this one, so that each gives the same
         bits as alone (for a minute at the most, which counts towards their time limits).
     time_limit : float, optional

@@ -111,6 +111,21 @@ def many_sizes(rng: Generator) -> Iterator[Result]:
     yield _solve("many sizes", rng, problem, seconds=60.0, tol=tol)
 
 
+def narrow(rng: Generator) -> Iterator[Result]:
+    """Hundreds of counts that hardly differ, lambda_z at or just above the threshold of one."""
+    distinct = int(log_uniform(rng, 130, 700))
+    spread = log_uniform(rng, 1e-5, 1.0)
+    counts = log_uniform(rng, 10.0, 1e5) * np.linspace(1.0, 1.0 + spread, distinct)
+    if rng.random() < 0.3:
+        counts = np.repeat(counts, rng.integers(1, 4, distinct))
+    problem = Problem(counts, 1.0, draw_lambda_b(rng), ufm.Loss())
+    threshold = np.quantile(thresholds_of(problem), rng.choice([0.0, 0.0, 0.1, 0.5]))
+    above = rng.choice([0.0, 1e-6, 1e-4, 1e-3, 1e-2, -1e-2])
+    problem = Problem(counts, float(threshold) * (1.0 + above), problem.lambda_b, problem.loss)
+    method = str(rng.choice(["auto", "continuum"]))
+    yield _solve("narrow", rng, problem, seconds=10.0, method=method)
+
+
 def losses(rng: Generator) -> Iterator[Result]:
     """Smoothing, adjusted and scaled logits, weights."""
     classes = int(rng.integers(2, 80))
@@ -334,6 +349,7 @@ KINDS = {
     "medium": Kind(medium, 2.0, "48 to 400 different counts, all methods"),
     "grouped": Kind(grouped, 1.0, "1,000 to 1,000,000 classes of up to 40 sizes"),
     "many sizes": Kind(many_sizes, 3.0, "400 to 20,000 different counts"),
+    "narrow": Kind(narrow, 1.0, "130 to 700 counts that hardly differ, close to a threshold"),
     "losses": Kind(losses, 1.0, "smoothed labels, scaled and shifted logits, weights"),
     "batches": Kind(batches, 1.0, "solve_many, up to 2,000 problems a call"),
     "warm starts": Kind(warm_starts, 0.5, "starts from other solutions"),

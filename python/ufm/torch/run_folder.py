@@ -99,6 +99,20 @@ def read_config(folder: Path) -> RunConfig:
         return RunConfig.from_dict(read_toml(folder / CONFIG))
 
 
+def check_config(folder: Path, config: RunConfig) -> None:
+    """See that the folder holds a run of this configuration, or none yet.
+
+    Raises
+    ------
+    ValueError
+        If it holds a run of another configuration, or a damaged one.
+    """
+    if (folder / CONFIG).is_file() and read_config(folder) != config:
+        raise ValueError(
+            f"folder {folder} holds a run of another configuration; choose another folder"
+        )
+
+
 def is_done(folder: Path) -> bool:
     """Whether the folder holds a run that has come to its end."""
     try:

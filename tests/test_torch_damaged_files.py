@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import zipfile
+
 import pytest
 
 pytest.importorskip("torch")
@@ -22,6 +26,20 @@ from ufm.torch.run_folder import (
 )
 
 FINISHED = '{"status": "finished"}'
+
+
+def _packed(members):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
+def _saved(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -75,6 +93,33 @@ def test_a_damaged_configuration_is_told(folder):
     (folder / CONFIG).write_text("seed = 'no number'")
     with pytest.raises((ValueError, TypeError), match="seed"):
         load_run(folder)
+
+
+def test_a_fault_is_told_once(folder):
+    (folder / CONFIG).write_text("[[[[")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        load_run(folder)
+    assert str(caught.value).count("cannot be read") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"garbage", "it is no .npz archive"),
+        (b"", "it is no .npz archive"),
+        (pickle.dumps([1]), "it is no .npz archive"),
+        (_packed({"Z.npy": b"garbage"}), "'Z' in it "),
+        (_packed({"notes": b"no array"}), "'notes' in it is no array"),
+        (_packed({"Z.npy": _saved(np.array([{}], dtype=object))}), "'Z' in it holds Python"),
+        (_saved(np.eye(2)), "a single array"),
+    ],
+)
+def test_foreign_arrays_are_told_without_advice_to_trust_them(folder, content, told):
+    (folder / FINAL).write_bytes(content)
+    with pytest.raises(ValueError, match=r"final\.npz cannot be read") as caught:
+        load_run(folder)
+    assert told in str(caught.value)
+    assert "pickle" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

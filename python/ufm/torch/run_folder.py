@@ -95,8 +95,9 @@ def read_config(folder: Path) -> RunConfig:
     ValueError
         If it is damaged.
     """
+    record = read_toml(folder / CONFIG)
     with reading(folder / CONFIG):
-        return RunConfig.from_dict(read_toml(folder / CONFIG))
+        return RunConfig.from_dict(record)
 
 
 def check_config(folder: Path, config: RunConfig) -> None:

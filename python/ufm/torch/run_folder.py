@@ -97,7 +97,23 @@ def read_config(folder: Path) -> RunConfig:
     """
     record = read_toml(folder / CONFIG)
     with reading(folder / CONFIG):
-        return RunConfig.from_dict(record)
+        config = RunConfig.from_dict(record)
+        missing = _first_missing(config.to_dict(), record)
+        if missing:
+            # A default in its place could be another run's.
+            raise ValueError(f"the key '{missing}' is missing")
+        return config
+
+
+def _first_missing(whole: dict[str, Any], record: dict[str, Any], where: str = "") -> str:
+    """The first dotted key of `whole` that `record` lacks; empty if it has all."""
+    for key, value in whole.items():
+        if key not in record:
+            return where + key
+        inner = _first_missing(value, record[key], f"{where}{key}.") if type(value) is dict else ""
+        if inner:
+            return inner
+    return ""
 
 
 def check_config(folder: Path, config: RunConfig) -> None:

@@ -264,6 +264,23 @@ def test_command_on_what_is_no_run(run, capsys, tmp_path):
     assert "must be finished" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name", ["lambda_z", "lambda_w", "lambda_h", "lambda_b", "W", "means", "b"]
+)
+def test_command_on_a_damaged_run(run, capsys, tmp_path, name):
+    pytest.importorskip("click")
+    from ufm.cli import main
+
+    (tmp_path / "config.toml").write_bytes((run.folder / "config.toml").read_bytes())
+    state = {key: value for key, value in run.state.items() if key != name}
+    (tmp_path / "run.json").write_text(json.dumps(state))
+    np.savez(tmp_path / "final.npz", **{k: v for k, v in run.final.items() if k != name})
+    assert main(["compare", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    file = "run.json" if name.startswith("lambda") else "final.npz"
+    assert f"{file} is damaged: it holds no '{name}'" in error and error.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_demo_ends_with_networks(capsys, tmp_path):
     pytest.importorskip("click")

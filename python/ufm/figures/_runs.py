@@ -26,6 +26,7 @@ RTOL, ATOL = 0.02, 1e-3
 DEAD = 1e-2
 _TOL = 1e-9
 _ZERO = 1e-6
+_ARRAYS = ("Z", "b", "counts", "effective_counts", "Z_history", "b_history", "test_accuracy")
 _KINDS = {"linear": "free", "relu": "nonnegative"}
 
 
@@ -245,6 +246,16 @@ def read_runs(
 
 def _result(run: Run) -> RunResult:
     import ufm
+    from ufm.torch.run_folder import check_result
+
+    check_result(
+        run,
+        state=("lambda_z", "lambda_b"),
+        metrics=("epoch", "polish_iterations", "objective", "nc1", "accuracy"),
+        arrays=_ARRAYS,
+    )
+    if len(run.final["Z_history"]) != len(run.metrics["epoch"]):
+        raise ValueError(f"{run.folder} is damaged: its metrics and histories differ in length")
 
     counts = np.asarray(run.final["effective_counts"], dtype=np.float64)
     weights = run.config.training.class_weights or None

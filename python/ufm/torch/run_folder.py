@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ from ufm.torch.config import RunConfig, to_toml
 
 CONFIG, STATE, METRICS = "config.toml", "run.json", "metrics.csv"
 FINAL, CHECKPOINT, NETWORK = "final.npz", "checkpoint.pt", "network.pt"
+# Shapes of the arrays in final.npz: K classes, d features, E measurements.
+_SHAPES = {
+    "Z": "KK",
+    "b": "K",
+    "W": "Kd",
+    "means": "Kd",
+    "within": "K",
+    "counts": "K",
+    "effective_counts": "K",
+    "Z_history": "EKK",
+    "b_history": "EK",
+    "test_accuracy": "K",
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,58 @@ def load_run(folder: Path | str) -> Run:
     metrics = _read_metrics(folder / METRICS)
     final = read_arrays(folder / FINAL) if (folder / FINAL).is_file() else {}
     return Run(folder, config, state, metrics, final)
+
+
+def check_result(
+    run: Run,
+    *,
+    state: Iterable[str] = (),
+    metrics: Iterable[str] = (),
+    arrays: Iterable[str] = (),
+) -> None:
+    """See that a finished run holds what is needed of it.
+
+    Parameters
+    ----------
+    run : Run
+    state : iterable of str
+        Numbers that ``run.json`` must hold.
+    metrics : iterable of str
+        Columns that ``metrics.csv`` must hold.
+    arrays : iterable of str
+        Arrays that ``final.npz`` must hold. All in it must have their shapes and be finite, but
+        for accuracies of what was not tested.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or damaged; the message names the file.
+    """
+    for name in state:
+        value = run.state.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            told = f"holds no '{name}'" if value is None else f"holds '{name}' = {value!r:.40}"
+            raise ValueError(f"{run.folder / STATE} is damaged: it {told}, a number is needed")
+    for file, held, names in ((METRICS, run.metrics, metrics), (FINAL, run.final, arrays)):
+        for name in names:
+            if name not in held:
+                raise ValueError(f"{run.folder / file} is damaged: it holds no '{name}'")
+    sizes: dict[str, int] = {}
+    for name, array in run.final.items():
+        if name in _SHAPES:
+            _check_array(f"{run.folder / FINAL} is damaged: '{name}' in it", name, array, sizes)
+
+
+def _check_array(what: str, name: str, array: NDArray[Any], sizes: dict[str, int]) -> None:
+    """Check shape and values; `sizes` collects what each letter of the shapes stands for."""
+    shape = _SHAPES[name]
+    if array.ndim != len(shape) or array.dtype.kind not in "iuf":
+        raise ValueError(f"{what} is {array.dtype} of shape {array.shape}")
+    for letter, size in zip(shape, array.shape, strict=True):
+        if size != sizes.setdefault(letter, size) or size == 0:
+            raise ValueError(f"{what} has shape {array.shape}, which does not fit the others")
+    if name != "test_accuracy" and not np.isfinite(array).all():
+        raise ValueError(f"{what} is not finite")
 
 
 def load_state(folder: Path) -> dict[str, Any]:

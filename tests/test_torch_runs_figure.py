@@ -307,6 +307,22 @@ def test_damaged_runs_are_told_in_a_line(tmp_path, capsys, change, words):
     assert all(word in error for word in [*words, "plain_linear_a", "is damaged"])
 
 
+def test_runs_that_lost_a_file_are_named(tmp_path, capsys):
+    pytest.importorskip("click")
+    from ufm.cli import main
+
+    for name in "abc":
+        _write(tmp_path / "p", name, "linear", 0.6)
+    (tmp_path / "p" / "a" / "final.npz").unlink()
+    (tmp_path / "p" / "b" / "run.json").unlink()
+    lost = {"a": "no final.npz", "b": "no run.json"}
+    assert figures.runs_figure(5, tmp_path / "p").left_out == lost
+    arguments = ["--runs", str(tmp_path / "p"), "--out", str(tmp_path / "a.png")]
+    assert main(["figure", "5", *arguments]) == 0
+    error = capsys.readouterr().err
+    assert error == "ufm figure: not shown, damaged: a (no final.npz), b (no run.json)\n"
+
+
 def test_command_line(tmp_path, capsys):
     pytest.importorskip("click")
     pytest.importorskip("rich")

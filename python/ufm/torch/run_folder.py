@@ -197,12 +197,12 @@ def check_config(folder: Path, config: RunConfig) -> None:
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the folder holds a run that has come to its end."""
+    """Whether the folder holds a run that has come to its end, and its result."""
     try:
         state = load_state(folder)
     except (OSError, ValueError):
         return False
-    return bool(state.get("status") in ("finished", "diverged"))
+    return state["status"] in ("finished", "diverged") and (folder / FINAL).is_file()
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ufm._html import Shown
 from ufm.metrics import NC4, ClassStatistics, Report, report
 from ufm.problem import FloatArray
-from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement, linear_parameters
+from ufm.torch._linear import linear_parameters
+from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement
 
 Progress = Callable[[int, int | None], None]
 

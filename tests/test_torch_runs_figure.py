@@ -237,6 +237,17 @@ def test_figure_9_compares_rows_of_published_runs(tmp_path):
     assert again["cosine_b"] == columns["cosine_b"]
 
 
+def test_only_runs_without_remedies_are_plain(tmp_path):
+    _write(tmp_path / "p", "relu", "relu", 0.6)
+    _write(tmp_path / "p", "linear", "linear", 0.6)
+    config = read_config(tmp_path / "p" / "linear")
+    bare = dataclasses.replace(config.penalty, ramp_until=0.0)
+    write_config(tmp_path / "p" / "linear", dataclasses.replace(config, penalty=bare))
+    rows = _by_name(tmp_path / "p")
+    assert (rows["relu"]["variant"], rows["linear"]["variant"]) == ("remedied", "plain")
+    assert (rows["relu"]["remedies"] != "none", rows["linear"]["remedies"]) == (True, "none")
+
+
 def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
     _write(tmp_path / "p", "plain_linear_a", "linear", 0.6, status="running")
     with pytest.raises(ValueError, match=r"no finished run \(1 unfinished\)"):

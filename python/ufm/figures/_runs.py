@@ -70,8 +70,12 @@ class RunResult:
 
     @property
     def variant(self) -> str:
-        """What the run's name says besides its data, features, counts, seed and lambda_z."""
-        return _variant(self.run.config.name, self.source)
+        """What the run's name says besides its data, features, counts, seed and lambda_z.
+
+        Where that is nothing, "plain" for a run without remedies and "remedied" for others.
+        """
+        bare = "plain" if _remedies(self) == "none" else "remedied"
+        return _variant(self.run.config.name, self.source) or bare
 
     @property
     def counts(self) -> FloatArray:
@@ -322,7 +326,7 @@ def _variant(name: str, source: str = "") -> str:
     name = re.sub(r"lambda_z=[^_]+", "", name)
     parts = [part for part in name.split("_") if part and part not in (*_KINDS, source)]
     kept = [part for part in parts if not re.match(r"\d+x\d|seed=", part)]
-    return "_".join(kept) or "plain"
+    return "_".join(kept)
 
 
 def _remedies(found: RunResult) -> str:

@@ -209,6 +209,22 @@ def test_class_weights_and_tensors():
     np.testing.assert_allclose(found.Z, solution.Z, atol=1e-12)
 
 
+def test_penalties_that_do_not_make_lambda_z_are_refused(free):
+    W, _ = free.factors(lambda_w=0.04)
+    given = (W, W)  # refused before it is looked at
+    options = {"theories": "free", "tol": 1e-6}
+    for lambda_w, lambda_h in ((1.0, 1.0), (0.04, 1.001 * LAMBDA_Z**2 / 0.04)):
+        with pytest.raises(ValueError, match="lambda_w and lambda_h must have"):
+            ufm.compare_prediction(
+                given, free.b, COUNTS, LAMBDA_Z, LAMBDA_B,
+                lambda_w=lambda_w, lambda_h=lambda_h, **options,
+            )  # fmt: skip
+    with pytest.raises(ValueError, match="lambda_w must be"):
+        ufm.compare_prediction(
+            given, free.b, COUNTS, LAMBDA_Z, LAMBDA_B, lambda_w=-1.0, lambda_h=-1.0
+        )
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra torch)")

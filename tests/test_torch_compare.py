@@ -225,6 +225,14 @@ def test_penalties_that_do_not_make_lambda_z_are_refused(free):
         )
 
 
+@pytest.mark.parametrize(("device", "kind"), [("foo", ValueError), (3.5, TypeError)])
+def test_a_device_that_is_none_is_named(free, loader, device, kind):
+    with pytest.raises(kind, match="device must be"):
+        ufm.torch.compare(
+            Optimal(free, 0.04), loader, lambda_z=LAMBDA_Z, lambda_b=LAMBDA_B, device=device
+        )
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra torch)")

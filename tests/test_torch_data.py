@@ -308,6 +308,11 @@ def test_impossible_subsets_are_refused(rng, counts, message):
         imbalanced_subset(_images(rng), counts)
 
 
+def test_a_negative_seed_is_named(rng):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        imbalanced_subset(_images(rng), [2, 2, 2], seed=-1)
+
+
 def test_prepared_channels_have_mean_zero_and_deviation_one(rng):
     subset = imbalanced_subset(_images(rng), [20, 10, 5])
     inputs = prepare(subset).train_inputs.double()

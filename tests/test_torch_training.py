@@ -430,3 +430,12 @@ def test_an_edited_protocol_is_refused_before_any_training(tmp_path, capsys):
     assert "holds a run of another configuration" in error and error.count("\n") == 1
     assert not (tmp_path / "mine" / "linear").exists()
     assert (tmp_path / "mine" / "relu" / "run.json").read_bytes() == before
+
+
+def test_a_config_that_is_none_is_named(tmp_path):
+    with pytest.raises(TypeError, match="config must be a RunConfig, got"):
+        train({"a": 1}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    for change, name in (({"seed": -1}, "seed"), ({"data": {"seed": -1}}, r"data\.seed")):
+        with pytest.raises(ValueError, match=f"^{name} must be an integer from 0"):
+            RunConfig.from_dict(change)

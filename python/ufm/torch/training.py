@@ -98,7 +98,11 @@ def train(
         If another process is training in `folder`.
     FileNotFoundError
         If the data set is not found.
+    TypeError
+        If `config` is no RunConfig.
     """
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"config must be a RunConfig, got {config!r:.80}")
     folder = Path(folder)
     with joined_world(device) as world, ExitStack() as held:
         if world.leads:

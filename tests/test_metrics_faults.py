@@ -198,3 +198,8 @@ def test_bad_input_is_named(case):
     call, kind, named = BAD[case]
     with pytest.raises(kind, match=named):
         call()
+
+
+def test_a_report_of_no_statistics_is_named():
+    with pytest.raises(TypeError, match="statistics must be ClassStatistics"):
+        metrics.report(3)

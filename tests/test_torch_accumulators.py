@@ -224,6 +224,57 @@ def test_pickle_and_copy():
     assert float(metric.statistics().counts.sum()) == len(labels)
 
 
+def test_merging_keeps_the_classifier_and_warns_of_nothing():
+    features, labels, head = network()
+    whole = CollapseMetrics(K, DIM)
+    whole.update(features, labels, head(features), classifier=head)
+    expected = {name: float(value) for name, value in whole.compute().items()}
+    assert "nc3_self_duality" in expected
+    half = CollapseMetrics(K, DIM)
+    half.update(features[:25], labels[:25], head(features[:25]))
+    half.compute()  # its result must not be given again
+    other = CollapseMetrics(K, DIM)
+    other.update(features[25:], labels[25:], head(features[25:]), classifier=head)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        half.merge_state(other)
+        empty = CollapseMetrics(K, DIM)
+        empty.merge_state(half)
+        states = FeatureStatistics(K, DIM)
+        states.merge_state(half.metric_state)
+        states.compute()
+        for merged in (half, empty):
+            found = {name: float(value) for name, value in merged.compute().items()}
+            assert found == pytest.approx(expected, rel=1e-9)
+    # A copy of the same classifier is the same; another one is not.
+    empty.merge_state(copy.deepcopy(half))
+    seen = empty.moments.clone()
+    other.update(features[:0], labels[:0], classifier=torch.nn.Linear(DIM, K))
+    with pytest.raises(ValueError, match="incoming_state must have the classifier"):
+        empty.merge_state(other)
+    for stranger in (CollapseMetrics(K, DIM + 1), CollapseMetrics(K, DIM, covariance=False)):
+        with pytest.raises(ValueError, match="incoming_state must have"):
+            empty.merge_state(stranger)
+        with pytest.raises(ValueError, match="incoming_state must hold moments of shape"):
+            empty.merge_state(stranger.metric_state)
+    assert torch.equal(empty.moments, seen)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("convention", "x", ValueError),
+        ("convention", 3, TypeError),
+        ("ignore_index", "a", TypeError),
+        ("ignore_index", 1.0, TypeError),
+        ("covariance", "x", TypeError),
+    ],
+)
+def test_bad_options_are_refused_at_once(name, value, kind):
+    with pytest.raises(kind, match=f"{name} must be"):
+        CollapseMetrics(4, 6, **{name: value})
+
+
 def test_no_list_states_and_no_growth():
     features, labels, _ = network()
     metric = CollapseMetrics(K, DIM)

@@ -209,6 +209,30 @@ def test_class_weights_and_tensors():
     np.testing.assert_allclose(found.Z, solution.Z, atol=1e-12)
 
 
+def test_penalties_that_do_not_make_lambda_z_are_refused(free):
+    W, _ = free.factors(lambda_w=0.04)
+    given = (W, W)  # refused before it is looked at
+    options = {"theories": "free", "tol": 1e-6}
+    for lambda_w, lambda_h in ((1.0, 1.0), (0.04, 1.001 * LAMBDA_Z**2 / 0.04)):
+        with pytest.raises(ValueError, match="lambda_w and lambda_h must have"):
+            ufm.compare_prediction(
+                given, free.b, COUNTS, LAMBDA_Z, LAMBDA_B,
+                lambda_w=lambda_w, lambda_h=lambda_h, **options,
+            )  # fmt: skip
+    with pytest.raises(ValueError, match="lambda_w must be"):
+        ufm.compare_prediction(
+            given, free.b, COUNTS, LAMBDA_Z, LAMBDA_B, lambda_w=-1.0, lambda_h=-1.0
+        )
+
+
+@pytest.mark.parametrize(("device", "kind"), [("foo", ValueError), (3.5, TypeError)])
+def test_a_device_that_is_none_is_named(free, loader, device, kind):
+    with pytest.raises(kind, match="device must be"):
+        ufm.torch.compare(
+            Optimal(free, 0.04), loader, lambda_z=LAMBDA_Z, lambda_b=LAMBDA_B, device=device
+        )
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (extra torch)")
@@ -262,6 +286,23 @@ def test_command_on_what_is_no_run(run, capsys, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({**state, "status": "running"}))
     assert main(["compare", str(tmp_path)]) == 2
     assert "must be finished" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name", ["lambda_z", "lambda_w", "lambda_h", "lambda_b", "W", "means", "b"]
+)
+def test_command_on_a_damaged_run(run, capsys, tmp_path, name):
+    pytest.importorskip("click")
+    from ufm.cli import main
+
+    (tmp_path / "config.toml").write_bytes((run.folder / "config.toml").read_bytes())
+    state = {key: value for key, value in run.state.items() if key != name}
+    (tmp_path / "run.json").write_text(json.dumps(state))
+    np.savez(tmp_path / "final.npz", **{k: v for k, v in run.final.items() if k != name})
+    assert main(["compare", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    file = "run.json" if name.startswith("lambda") else "final.npz"
+    assert f"{file} is damaged: it holds no '{name}'" in error and error.count("\n") == 1
 
 
 @pytest.mark.slow

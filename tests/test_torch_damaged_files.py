@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+import zipfile
+
 import pytest
 
 pytest.importorskip("torch")
@@ -22,6 +26,20 @@ from ufm.torch.run_folder import (
 )
 
 FINISHED = '{"status": "finished"}'
+
+
+def _packed(members):
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, member in members.items():
+            archive.writestr(name, member)
+    return content.getvalue()
+
+
+def _saved(array):
+    content = io.BytesIO()
+    np.save(content, array)
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -75,6 +93,62 @@ def test_a_damaged_configuration_is_told(folder):
     (folder / CONFIG).write_text("seed = 'no number'")
     with pytest.raises((ValueError, TypeError), match="seed"):
         load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("epochs = 100\n", "", "the key 'training.epochs' is missing"),
+        ("[data]", "[data]\nseeds = 1", "unknown key 'data.seeds'"),
+        ('features = "linear"', 'features = "foo"', "model.features must be one of"),
+        ('network = "mlp"', 'network = "foo"', "model.network must be one of"),
+        ('batch_norm = "own"', 'batch_norm = "foo"', "model.batch_norm must be one of"),
+        ('source = "digits"', 'source = ""', "data.source must be"),
+        ("lambda_z = 0.01", "lambda_z = -0.01", "penalty.lambda_z must be at least 0"),
+        ("lambda_b = 0.0", "lambda_b = -1.0", "penalty.lambda_b must be at least 0"),
+        ("seed = 0", "seed = -1", "seed must be an integer from 0"),
+    ],
+)
+def test_an_incomplete_or_impossible_configuration_is_told(folder, old, new, told):
+    text = (folder / CONFIG).read_text()
+    assert old in text
+    (folder / CONFIG).write_text(text.replace(old, new, 1))
+    with pytest.raises(ValueError, match=r"config\.toml cannot be read") as caught:
+        load_run(folder)
+    assert told in str(caught.value)
+
+
+def test_an_empty_configuration_is_not_one_of_defaults(folder):
+    (folder / CONFIG).write_text("")
+    with pytest.raises(ValueError, match=r"config\.toml cannot be read: the key 'name' is miss"):
+        load_run(folder)
+
+
+def test_a_fault_is_told_once(folder):
+    (folder / CONFIG).write_text("[[[[")
+    with pytest.raises(ValueError, match="cannot be read") as caught:
+        load_run(folder)
+    assert str(caught.value).count("cannot be read") == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"garbage", "it is no .npz archive"),
+        (b"", "it is no .npz archive"),
+        (pickle.dumps([1]), "it is no .npz archive"),
+        (_packed({"Z.npy": b"garbage"}), "'Z' in it "),
+        (_packed({"notes": b"no array"}), "'notes' in it is no array"),
+        (_packed({"Z.npy": _saved(np.array([{}], dtype=object))}), "'Z' in it holds Python"),
+        (_saved(np.eye(2)), "a single array"),
+    ],
+)
+def test_foreign_arrays_are_told_without_advice_to_trust_them(folder, content, told):
+    (folder / FINAL).write_bytes(content)
+    with pytest.raises(ValueError, match=r"final\.npz cannot be read") as caught:
+        load_run(folder)
+    assert told in str(caught.value)
+    assert "pickle" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

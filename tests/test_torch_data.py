@@ -14,6 +14,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from ufm.torch._run_data import run_data  # noqa: E402
+from ufm.torch.config import DataConfig  # noqa: E402
 from ufm.torch.data import (  # noqa: E402
     Images,
     Preparation,
@@ -71,7 +73,6 @@ def test_truncated_idx_files_are_refused(tmp_path, rng):
         (whole[:2] + b"\x0d" + whole[3:], "0x0d"),
     ):
         path.write_bytes(content)
-        load_images.cache_clear()
         with pytest.raises(ValueError, match=message):
             load_images("mnist", tmp_path)
 
@@ -237,6 +238,26 @@ def test_missing_data_names_the_places(tmp_path, monkeypatch):
         load_images("cifar10", tmp_path / "nowhere")
 
 
+def test_images_are_read_again_when_a_file_changes(tmp_path, rng):
+    """Unchanged ones are shared, and therefore read-only."""
+    _write_mnist(tmp_path, rng, False)
+    first = load_images("mnist", tmp_path)
+    assert load_images("mnist", tmp_path) is first
+    for split in (first.train, first.test):
+        assert not split.images.flags.writeable and not split.labels.flags.writeable
+    given = DataConfig("mnist", str(tmp_path), counts="2x3")
+    before = run_data(given, torch.device("cpu"))[1]
+    assert run_data(given, torch.device("cpu"))[1] is before
+    written = _write_mnist(tmp_path, rng, False)  # of the same sizes
+    for file in tmp_path.iterdir():
+        os.utime(file, ns=(1, 1))  # a clock may be coarser than this test is fast
+    again = load_images("mnist", tmp_path)
+    np.testing.assert_array_equal(again.train.images[:, 0], written["train"][0])
+    assert not torch.equal(
+        run_data(given, torch.device("cpu"))[1].train_inputs, before.train_inputs
+    )
+
+
 def test_digits_are_the_default():
     pytest.importorskip("sklearn")
     found = load_images()
@@ -285,6 +306,11 @@ def test_subset_follows_the_seed_and_grows_with_the_counts(rng):
 def test_impossible_subsets_are_refused(rng, counts, message):
     with pytest.raises(ValueError, match=message):
         imbalanced_subset(_images(rng), counts)
+
+
+def test_a_negative_seed_is_named(rng):
+    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
+        imbalanced_subset(_images(rng), [2, 2, 2], seed=-1)
 
 
 def test_prepared_channels_have_mean_zero_and_deviation_one(rng):

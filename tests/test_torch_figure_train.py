@@ -210,6 +210,19 @@ def test_only_what_is_missing_is_trained(copied, capsys, tmp_path, monkeypatch):
     assert "finished" not in capsys.readouterr().err
 
 
+def test_a_run_that_lost_its_result_is_named_and_trained_again(copied, capsys, tmp_path):
+    protocol, runs = copied
+    result = runs / NAMES[0] / "final.npz"
+    before = load_run(runs / NAMES[0]).final["Z"]
+    result.unlink()
+    arguments = _arguments(protocol, runs, "--out", tmp_path / "a.png")
+    assert main(["figure", "5", *arguments]) == 0
+    error = capsys.readouterr().err
+    assert f"not shown, 1 of 8 runs: {NAMES[0]} (no final.npz); train it with" in error
+    assert main(["figure", "5", *arguments, "--train"]) == 0
+    np.testing.assert_array_equal(load_run(runs / NAMES[0]).final["Z"], before)
+
+
 def test_another_protocols_folder_is_refused_before_any_work(copied, capsys, tmp_path):
     _, runs = copied
     shutil.rmtree(runs / NAMES[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import pickle
 import struct
@@ -91,8 +92,8 @@ def test_foreign_files_in_a_run(tmp_path, name, content):
     write_state(tmp_path, {"status": "finished"})
     load_run(tmp_path)
     (tmp_path / name).write_bytes(content)
-    if (name, content) in (("metrics.csv", b""), ("config.toml", b"")):
-        load_run(tmp_path)  # a run that was not measured yet; a run that changes no default
+    if (name, content) == ("metrics.csv", b""):
+        load_run(tmp_path)  # a run that was not measured yet
         return
     if name == "metrics.csv" and b"\n" not in content and content[:1] in b"[P\0":
         load_run(tmp_path)  # a header line alone: no measurements
@@ -231,6 +232,21 @@ def test_truncated_archives(tmp_path, cut):
     path.write_bytes(whole.getvalue()[:cut])
     with pytest.raises(ValueError, match=r"set\.tar\.gz"):
         load_images("set", path)
+
+
+@pytest.mark.parametrize("suffix", ["", "gz", "xz"])
+def test_archives_cut_between_members(tmp_path, suffix):
+    pytest.importorskip("PIL")
+    path = tmp_path / "set.tar"
+    tar_of(path, {**GOOD, "train/b/2.png": png(4, 4)}).close()
+    whole = path.read_bytes()
+    pack = {"": bytes, "gz": gzip.compress, "xz": lzma.compress}[suffix]
+    for content in (whole[:2048], whole[:2048] + b"x" * 512 + whole[2560:]):
+        path.write_bytes(pack(content))
+        with pytest.raises(ValueError, match=r"set\.tar is damaged: it stops without the mark"):
+            load_images("set", path)
+    path.write_bytes(pack(whole[:4096]))  # whole, without what pads it
+    assert len(load_images("set", path).train) == 3
 
 
 def test_an_archive_that_unfolds_without_end_is_not_unfolded(tmp_path):

@@ -156,3 +156,22 @@ def test_impossible_penalties_are_refused(value):
         FeaturePenalty(1.0, value, 1.0, 10)
     with pytest.raises(ValueError, match="num_samples"):
         FeaturePenalty(1.0, 1.0, 1.0, 0)
+
+
+def test_arguments_of_the_wrong_kind_or_shape_are_named():
+    layer, features, labels = torch.nn.Linear(4, 3), torch.ones(6, 4), torch.arange(6) % 3
+    penalty = FeaturePenalty.from_lambda_z(0.01, lambda_b=0.02, num_samples=6)
+    weights = torch.ones(3)
+    for given, kind, name in (
+        ((features[:, :2], labels, layer, penalty, weights), ValueError, "features"),
+        ((features, labels[:2], layer, penalty, weights), ValueError, "labels"),
+        ((features, labels, layer, penalty, weights[:2]), ValueError, "class_weights"),
+        ((features, labels, layer, penalty, [1.0, 1.0, 1.0]), TypeError, "class_weights"),
+        ((3, labels, layer, penalty, weights), TypeError, "features"),
+        ((features, labels, 3, penalty, weights), TypeError, "classifier"),
+        ((features, labels, layer, 0.01, weights), TypeError, "penalty"),
+    ):
+        with pytest.raises(kind, match=f"{name} must"):
+            ufm_loss(*given[:4], class_weights=given[4])
+    with pytest.raises(TypeError, match="classifier must be a linear layer, got int"):
+        centre_bias(3)

@@ -237,6 +237,17 @@ def test_figure_9_compares_rows_of_published_runs(tmp_path):
     assert again["cosine_b"] == columns["cosine_b"]
 
 
+def test_only_runs_without_remedies_are_plain(tmp_path):
+    _write(tmp_path / "p", "relu", "relu", 0.6)
+    _write(tmp_path / "p", "linear", "linear", 0.6)
+    config = read_config(tmp_path / "p" / "linear")
+    bare = dataclasses.replace(config.penalty, ramp_until=0.0)
+    write_config(tmp_path / "p" / "linear", dataclasses.replace(config, penalty=bare))
+    rows = _by_name(tmp_path / "p")
+    assert (rows["relu"]["variant"], rows["linear"]["variant"]) == ("remedied", "plain")
+    assert (rows["relu"]["remedies"] != "none", rows["linear"]["remedies"]) == (True, "none")
+
+
 def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
     _write(tmp_path / "p", "plain_linear_a", "linear", 0.6, status="running")
     with pytest.raises(ValueError, match=r"no finished run \(1 unfinished\)"):
@@ -249,6 +260,78 @@ def test_unfinished_runs_are_left_out_and_bad_folders_refused(tmp_path):
         figures.runs_figure(10, tmp_path / "p")
     with pytest.raises(ValueError, match="kind"):
         figures.runs_figure("nothing", tmp_path / "p")
+
+
+def _without(name, key):
+    """A change of a run's folder: one of its files lacks `key`."""
+
+    def change(folder):
+        path = folder / name
+        if name == "final.npz":
+            with np.load(path) as stored:
+                write_final(folder, {k: stored[k] for k in stored.files if k != key})
+        elif name == "run.json":
+            state = json.loads(path.read_text())
+            write_state(folder, {k: value for k, value in state.items() if k != key})
+        elif key:
+            path.write_text(path.read_text().replace(key, "other"))
+        else:
+            path.write_text("")
+
+    return change
+
+
+def _replaced(key, value):
+    def change(folder):
+        with np.load(folder / "final.npz") as stored:
+            write_final(folder, {**stored, key: value})
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: (folder / "metrics.csv").unlink(), ["metrics.csv", "no 'epoch'"]),
+        (_without("metrics.csv", ""), ["metrics.csv", "no 'epoch'"]),
+        (_without("metrics.csv", "nc1"), ["metrics.csv", "no 'nc1'"]),
+        (_without("final.npz", "Z"), ["final.npz", "no 'Z'"]),
+        (_without("final.npz", "b_history"), ["final.npz", "no 'b_history'"]),
+        (_without("run.json", "lambda_z"), ["run.json", "no 'lambda_z'"]),
+        (_without("run.json", "lambda_b"), ["run.json", "no 'lambda_b'"]),
+        (_replaced("means", np.full((5, 2), np.nan)), ["final.npz", "'means'", "not finite"]),
+        (_replaced("b", np.ones(4)), ["final.npz", "'b'", "(4,)"]),
+        (_replaced("counts", np.array(list("abcde"))), ["final.npz", "'counts'"]),
+        (_replaced("Z", np.ones(5)), ["final.npz", "'Z'", "(5,)"]),
+    ],
+)
+def test_damaged_runs_are_told_in_a_line(tmp_path, capsys, change, words):
+    pytest.importorskip("click")
+    from ufm.cli import main
+
+    _write(tmp_path / "p", "plain_linear_a", "linear", 0.6)
+    change(tmp_path / "p" / "plain_linear_a")
+    arguments = ["--runs", str(tmp_path / "p"), "--out", str(tmp_path / "a.png")]
+    assert main(["figure", "5", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(word in error for word in [*words, "plain_linear_a", "is damaged"])
+
+
+def test_runs_that_lost_a_file_are_named(tmp_path, capsys):
+    pytest.importorskip("click")
+    from ufm.cli import main
+
+    for name in "abc":
+        _write(tmp_path / "p", name, "linear", 0.6)
+    (tmp_path / "p" / "a" / "final.npz").unlink()
+    (tmp_path / "p" / "b" / "run.json").unlink()
+    lost = {"a": "no final.npz", "b": "no run.json"}
+    assert figures.runs_figure(5, tmp_path / "p").left_out == lost
+    arguments = ["--runs", str(tmp_path / "p"), "--out", str(tmp_path / "a.png")]
+    assert main(["figure", "5", *arguments]) == 0
+    error = capsys.readouterr().err
+    assert error == "ufm figure: not shown, damaged: a (no final.npz), b (no run.json)\n"
 
 
 def test_command_line(tmp_path, capsys):

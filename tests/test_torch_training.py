@@ -406,3 +406,36 @@ sys.exit(0 if (first, again, listed, bad) == (0, 0, 0, 2) else 1)
     assert "figure9-cpu" in done.stdout
     assert "figure77" in done.stderr and len(done.stderr.strip().splitlines()) == 1
     assert load_run(tmp_path / "mine" / "relu").status == "finished"
+
+
+def test_an_edited_protocol_is_refused_before_any_training(tmp_path, capsys):
+    from ufm.cli.app import run
+
+    protocol = tmp_path / "mine.toml"
+    text = """
+        data = {counts = "10x3"}
+        model = {hidden = [8], width = 8}
+        penalty = {lambda_z = 0.05, lambda_b = 0.1}
+        training = {epochs = 2}
+        grid = {"model.features" = ["linear", "relu"]}
+        """
+    protocol.write_text(text)
+    arguments = ["train", str(protocol), "--out", str(tmp_path)]
+    assert run([*arguments, "--only", "relu"]) == 0
+    before = (tmp_path / "mine" / "relu" / "run.json").read_bytes()
+    capsys.readouterr()
+    protocol.write_text(text.replace("lambda_b = 0.1", "lambda_b = 0.2"))
+    assert run(arguments) == 2
+    error = capsys.readouterr().err
+    assert "holds a run of another configuration" in error and error.count("\n") == 1
+    assert not (tmp_path / "mine" / "linear").exists()
+    assert (tmp_path / "mine" / "relu" / "run.json").read_bytes() == before
+
+
+def test_a_config_that_is_none_is_named(tmp_path):
+    with pytest.raises(TypeError, match="config must be a RunConfig, got"):
+        train({"a": 1}, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    for change, name in (({"seed": -1}, "seed"), ({"data": {"seed": -1}}, r"data\.seed")):
+        with pytest.raises(ValueError, match=f"^{name} must be an integer from 0"):
+            RunConfig.from_dict(change)

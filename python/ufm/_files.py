@@ -128,12 +128,29 @@ def reading(path: str | os.PathLike[str]) -> Iterator[None]:
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """The arrays in an ``.npz`` file, none of which may hold Python objects."""
     with reading(path), path.open("rb") as raw:
-        # Opened here, since numpy leaves a damaged file open.
-        stored = np.load(raw, allow_pickle=False)
-        if not isinstance(stored, np.lib.npyio.NpzFile):
+        # Opened here, since numpy leaves a damaged file open. For what is no archive, and for
+        # Python objects, numpy would advise to load pickles.
+        magic = raw.read(6)
+        raw.seek(0)
+        if magic == b"\x93NUMPY":
             raise ValueError("it holds a single array, not an archive of several")
-        with stored:
-            return {name: stored[name] for name in stored.files}
+        if magic[:2] != b"PK":
+            raise ValueError("it is no .npz archive of arrays")
+        with np.load(raw, allow_pickle=False) as stored:
+            return {name: _array(stored, name) for name in stored.files}
+
+
+def _array(stored: Any, name: str) -> NDArray[Any]:
+    """One array of an archive."""
+    try:
+        found = stored[name]
+    except ValueError as error:
+        if "pickle" not in str(error):
+            raise
+        raise ValueError(f"'{name}' in it holds Python objects, not numbers") from None
+    if not isinstance(found, np.ndarray):
+        raise ValueError(f"'{name}' in it is no array")
+    return found
 
 
 def read_json_table(path: Path) -> dict[str, Any]:

@@ -242,7 +242,8 @@ def compare_prediction(
     class_weights : array_like of shape (K,), optional
         Factor on the cross-entropy of each class, not normalised: its loss weight is w_k n_k/N.
     lambda_w, lambda_h : float, optional
-        The two penalties, for the geometry of W and of the class means.
+        The two penalties, for the geometry of W and of the class means;
+        sqrt(lambda_w lambda_h) = lambda_z.
     theories : sequence of str
         "free", "nonnegative" or both.
     tol : float
@@ -284,6 +285,7 @@ def compare_prediction(
     if bias is not None and bias.shape != counts.shape:
         raise ValueError(f"b must have shape ({counts.size},) like counts, got {bias.shape}")
     lambda_b = math.inf if bias is None else check_lambda_b(lambda_b)
+    _check_split(lambda_z, lambda_w, lambda_h)
     names = _check_theories(theories)
     options: dict[str, Any] = {"class_weights": weights, "tol": tol, "time_limit": time_limit}
     measured: Any = Z
@@ -330,6 +332,19 @@ def compare_prediction(
         atol=atol,
         fits=tuple(fits),
     )
+
+
+def _check_split(lambda_z: float, lambda_w: float | None, lambda_h: float | None) -> None:
+    if lambda_w is None or lambda_h is None:
+        return
+    whole = math.sqrt(check_positive("lambda_w", lambda_w)) * math.sqrt(
+        check_positive("lambda_h", lambda_h)
+    )
+    if not math.isclose(whole, lambda_z, rel_tol=1e-6):
+        raise ValueError(
+            f"lambda_w and lambda_h must have sqrt(lambda_w lambda_h) = lambda_z = {lambda_z:g}, "
+            f"got {whole:g}"
+        )
 
 
 def _check_theories(theories: Sequence[str]) -> tuple[str, ...]:

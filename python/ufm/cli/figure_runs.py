@@ -149,6 +149,9 @@ def draw_runs(request: Request) -> int:
         )
     if diverged:
         click.echo(f"ufm figure: not shown, diverged: {', '.join(diverged)}", err=True)
+    lost = {name: why for name, why in solved.left_out.items() if name not in left_out}
+    if lost:
+        click.echo(f"ufm figure: not shown, damaged: {listed(lost)}", err=True)
     return max(status, finish(solved, _table, out, request.numbers, request.as_json))
 
 

@@ -156,7 +156,7 @@ def train_runs(
     """Train those of `configs` that `folder` does not hold, a line for each; the exit status."""
     import torch
 
-    from ufm.torch.run_folder import is_done, load_state
+    from ufm.torch.run_folder import check_config, is_done, load_state
     from ufm.torch.several import train_many
 
     if threads is not None:
@@ -169,6 +169,8 @@ def train_runs(
         device = "cuda"
     if int(os.environ.get("RANK", "0")) > 0:
         console.quiet = True
+    for config in configs:
+        check_config(folder / config.name, config)  # finished runs too, and before any work
     missing = [config for config in configs if not is_done(folder / config.name)]
     known = len(configs) - len(missing)
     with TrainingBar(known, len(configs)) as bar:

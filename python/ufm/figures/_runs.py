@@ -26,6 +26,7 @@ RTOL, ATOL = 0.02, 1e-3
 DEAD = 1e-2
 _TOL = 1e-9
 _ZERO = 1e-6
+_ARRAYS = ("Z", "b", "counts", "effective_counts", "Z_history", "b_history", "test_accuracy")
 _KINDS = {"linear": "free", "relu": "nonnegative"}
 
 
@@ -69,8 +70,12 @@ class RunResult:
 
     @property
     def variant(self) -> str:
-        """What the run's name says besides its data, features, counts, seed and lambda_z."""
-        return _variant(self.run.config.name, self.source)
+        """What the run's name says besides its data, features, counts, seed and lambda_z.
+
+        Where that is nothing, "plain" for a run without remedies and "remedied" for others.
+        """
+        bare = "plain" if _remedies(self) == "none" else "remedied"
+        return _variant(self.run.config.name, self.source) or bare
 
     @property
     def counts(self) -> FloatArray:
@@ -245,6 +250,16 @@ def read_runs(
 
 def _result(run: Run) -> RunResult:
     import ufm
+    from ufm.torch.run_folder import check_result
+
+    check_result(
+        run,
+        state=("lambda_z", "lambda_b"),
+        metrics=("epoch", "polish_iterations", "objective", "nc1", "accuracy"),
+        arrays=_ARRAYS,
+    )
+    if len(run.final["Z_history"]) != len(run.metrics["epoch"]):
+        raise ValueError(f"{run.folder} is damaged: its metrics and histories differ in length")
 
     counts = np.asarray(run.final["effective_counts"], dtype=np.float64)
     weights = run.config.training.class_weights or None
@@ -311,7 +326,7 @@ def _variant(name: str, source: str = "") -> str:
     name = re.sub(r"lambda_z=[^_]+", "", name)
     parts = [part for part in name.split("_") if part and part not in (*_KINDS, source)]
     kept = [part for part in parts if not re.match(r"\d+x\d|seed=", part)]
-    return "_".join(kept) or "plain"
+    return "_".join(kept)
 
 
 def _remedies(found: RunResult) -> str:

@@ -51,7 +51,8 @@ class RunsFigure:
         Which vectors of Z cosines are taken of, "columns" or "rows".
     left_out : dict of str to str
         Runs of the protocol that are not shown, and why: "missing", "running" (interrupted, or
-        still under way) or "diverged". Empty where no protocol is known.
+        still under way), "diverged", or "no final.npz" (its result was lost). Where no protocol is
+        known, runs that lost "run.json" or "final.npz".
     """
 
     kind: str
@@ -156,6 +157,8 @@ def runs_figure(
                 f"runs: '{folder}' holds no finished run of the protocol: {listed(left_out)}"
             )
     results = read_runs(Path(folder), names)
+    if protocol is None:
+        left_out = damaged(folder)
     if vectors is None:
         published = all(found.run.config.mode == "as_published" for found in results)
         vectors = "rows" if published else "columns"
@@ -174,14 +177,14 @@ def runs_of(protocol: Protocol | str | os.PathLike[str], mode: str) -> list[RunC
 def unfinished(
     configs: list[RunConfig], folder: str | os.PathLike[str], strict: bool = True
 ) -> dict[str, str]:
-    """Runs that `folder` does not hold finished, by name: "missing", "running", "diverged".
+    """Runs that `folder` does not hold finished, by name, and why: see `RunsFigure`.
 
     Raises
     ------
     ValueError
         If `strict` and the folder holds a run of a name in `configs` and of another configuration.
     """
-    from ufm.torch.run_folder import CONFIG, load_state, read_config
+    from ufm.torch.run_folder import CONFIG, FINAL, load_state, read_config
 
     found = {}
     for config in configs:
@@ -195,8 +198,24 @@ def unfinished(
             status = str(load_state(path).get("status"))
         except (OSError, ValueError):
             status = MISSING
+        if status == "finished" and not (path / FINAL).is_file():
+            status = f"no {FINAL}"
         if status != "finished":
             found[config.name] = status
+    return found
+
+
+def damaged(folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Runs in `folder` that lost the file which tells their state or their result, and which."""
+    from ufm.torch.run_folder import CONFIG, FINAL, STATE, load_state
+
+    found = {}
+    for config in sorted(Path(folder).glob(f"*/{CONFIG}")):
+        path = config.parent
+        if not (path / STATE).is_file():
+            found[path.name] = f"no {STATE}"
+        elif not (path / FINAL).is_file() and load_state(path)["status"] == "finished":
+            found[path.name] = f"no {FINAL}"
     return found
 
 

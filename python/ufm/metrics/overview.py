@@ -153,6 +153,10 @@ def report(
     rule = CONVENTIONS[check_choice("convention", convention, tuple(CONVENTIONS))]
     if W is None and b is not None:
         raise ValueError("b must not be given without W")
+    if not isinstance(statistics, ClassStatistics):
+        raise TypeError(
+            f"statistics must be ClassStatistics, as class_statistics gives, got {statistics!r:.80}"
+        )
     present = statistics.present()
     M, counts = present.means, present.counts
     mu = global_mean(M, counts, rule.mean)

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from ufm._html import Shown
 from ufm.metrics import NC4, ClassStatistics, Report, report
 from ufm.problem import FloatArray
-from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement, linear_parameters
+from ufm.torch._device import present_device
+from ufm.torch._linear import linear_parameters
+from ufm.torch.metrics import FeatureStatistics, NearestMeanAgreement
 
 Progress = Callable[[int, int | None], None]
 
@@ -148,7 +150,7 @@ def collect(
         model,
         loader,
         layer,
-        weight.device if device is None else torch.device(device),
+        weight.device if device is None else present_device(device),
         ignore_index,
         progress,
     )

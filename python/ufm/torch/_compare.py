@@ -16,7 +16,7 @@ from ufm.comparison import THEORIES, Comparison, compare_prediction
 from ufm.problem import check_counts, check_real
 from ufm.torch._collect import Progress, collect, find_classifier, unwrapped
 from ufm.torch.losses import FeaturePenalty
-from ufm.torch.run_folder import load_run
+from ufm.torch.run_folder import check_result, load_run
 
 # Their weight_decay w adds w times the parameter to the gradient: the penalty (w/2)|parameter|^2.
 _COUPLED = {
@@ -163,7 +163,7 @@ def compare_run(
     FileNotFoundError
         If it is no run's folder.
     ValueError
-        If the run is not finished, or has a penalty that is zero.
+        If the run is not finished or damaged, or has a penalty that is zero.
     """
     run = load_run(Path(folder))
     if run.status != "finished":
@@ -171,6 +171,11 @@ def compare_run(
     state, final = run.state, run.final
     if not final:
         raise ValueError(f"run {folder} is damaged: it is finished but has no result")
+    check_result(
+        run,
+        state=("lambda_z", "lambda_b", "lambda_w", "lambda_h"),
+        arrays=("W", "means", "b", "effective_counts"),
+    )
     return compare_prediction(
         (final["W"], final["means"]),
         final["b"],

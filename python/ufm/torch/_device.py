@@ -41,6 +41,19 @@ def check_device(device: Any) -> torch.device:
     return probe.device
 
 
+def present_device(device: Any) -> torch.device:
+    """A device that is there, in whatever precision it computes."""
+    if not isinstance(device, (str, torch.device)):
+        raise TypeError(f"device must be a string, a torch.device or None, got {device!r:.80}")
+    try:
+        return torch.empty(0, device=torch.device(device)).device
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"device must be one that PyTorch can use here, got {device!r}: {reason:.200}"
+        ) from None
+
+
 def check_dtype(dtype: Any) -> torch.dtype:
     """``torch.float64`` (for None too) or ``torch.float32``; their names are allowed."""
     if dtype is None:

@@ -11,6 +11,9 @@ from typing import Any
 
 from ufm.problem import check_choice
 
+FEATURES = ("linear", "relu")
+BATCH_NORMS = ("own", "none", "last")
+NETWORKS = ("mlp", "cnn", "resnet18", "vgg11", "vgg13")
 SCHEDULES = ("cosine", "steps", "constant")
 OPTIMIZERS = ("adam", "sgd")
 PRECISIONS = ("float32", "bfloat16")
@@ -45,6 +48,12 @@ class DataConfig:
     pool: int = 1
     whiten: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse a name and a seed that mean nothing."""
+        if not self.source:
+            raise ValueError("data.source must be the name of a data set, got an empty string")
+        _check_seed("data.seed", self.seed)
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -57,6 +66,12 @@ class ModelConfig:
     slope: float = 0.0
     slope_until: float = 0.6
     batch_norm: str = "own"
+
+    def __post_init__(self) -> None:
+        """Refuse names that mean nothing."""
+        check_choice("model.network", self.network, NETWORKS)
+        check_choice("model.features", self.features, FEATURES)
+        check_choice("model.batch_norm", self.batch_norm, BATCH_NORMS)
 
 
 @dataclass(frozen=True)
@@ -94,7 +109,11 @@ class PenaltyConfig:
     ramp_shape: str = "linear"
 
     def __post_init__(self) -> None:
-        """Exactly one way to give the strength."""
+        """Nothing negative, and exactly one way to give the strength."""
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, (int, float)) and not value >= 0:
+                raise ValueError(f"penalty.{f.name} must be at least 0, got {value}")
         given = [
             name
             for name, value in (
@@ -237,6 +256,10 @@ class RunConfig:
     penalty: PenaltyConfig = field(default_factory=lambda: PenaltyConfig(lambda_z=0.01))
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
+    def __post_init__(self) -> None:
+        """Refuse a seed that random numbers cannot start from."""
+        _check_seed("seed", self.seed)
+
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> RunConfig:
         """Build from nested mappings.
@@ -253,6 +276,11 @@ class RunConfig:
     def to_dict(self) -> dict[str, Any]:
         """Nested dicts of plain values, the inverse of :meth:`from_dict`."""
         return dataclasses.asdict(self)
+
+
+def _check_seed(name: str, seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {seed}")
 
 
 def _build(kind: type, record: Any, where: str) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch.nn import functional
@@ -169,6 +169,11 @@ def ufm_loss(
     -------
     tensor of shape ()
 
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong type or shape.
+
     Examples
     --------
     >>> import torch
@@ -178,6 +183,21 @@ def ufm_loss(
     >>> ufm_loss(torch.randn(60, 16), torch.arange(60) % 3, classifier, penalty).shape
     torch.Size([])
     """
+    num_classes, dim = _check_classifier(classifier).shape
+    if not isinstance(penalty, FeaturePenalty):
+        raise TypeError(f"penalty must be a FeaturePenalty, got {penalty!r:.80}")
+    number = next(iter(getattr(features, "shape", ())), 0)
+    shapes: list[tuple[str, Any, tuple[int, ...]]] = [
+        ("features", features, (number, dim)),
+        ("labels", labels, (number,)),
+    ]
+    if class_weights is not None:
+        shapes.append(("class_weights", class_weights, (num_classes,)))
+    for name, tensor, shape in shapes:
+        if not isinstance(tensor, torch.Tensor):
+            raise TypeError(f"{name} must be a tensor, got {tensor!r:.80}")
+        if tuple(tensor.shape) != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
     logits = classifier(features).float()
     summed = functional.cross_entropy(logits, labels, weight=class_weights, reduction="sum")
     return summed / len(labels) + penalty(features, classifier, ramp=ramp)
@@ -290,9 +310,18 @@ def centre_bias(classifier: torch.nn.Linear) -> None:
     >>> abs(layer.bias.sum().item()) < 1e-6
     True
     """
+    _check_classifier(classifier)
     if classifier.bias is not None:
         bias = cast(torch.Tensor, classifier.bias)
         bias.sub_(bias.mean())
+
+
+def _check_classifier(classifier: Any) -> torch.Tensor:
+    """The weight (K, d) of a linear layer."""
+    weight = getattr(classifier, "weight", None)
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or not hasattr(classifier, "bias"):
+        raise TypeError(f"classifier must be a linear layer, got {type(classifier).__name__}")
+    return weight
 
 
 def _check_fraction(name: str, value: float) -> None:

@@ -8,16 +8,19 @@ rule of Chan, Golub and LeVeque, so that tiny within-class variability does not 
 from __future__ import annotations
 
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
-from ufm.metrics import NC4, ClassStatistics, Report, report
+from ufm.metrics import CONVENTIONS, NC4, ClassStatistics, Report, report
 from ufm.metrics._arrays import as_float64
 from ufm.metrics.decision import nc4_result, nearest_mean
 from ufm.metrics.statistics import Moments
-from ufm.problem import check_limit
+from ufm.problem import check_choice, check_limit
+from ufm.torch._linear import linear_parameters, same_parameters
 from ufm.torch._moments import Float64Metric, merge_packed, packed_size, unpack
 
 
@@ -61,7 +64,12 @@ class FeatureStatistics(Float64Metric):
         super().__init__(**kwargs)
         self.num_classes = _size("num_classes", num_classes)
         self.dim = _size("dim", dim)
+        if not isinstance(covariance, bool):
+            raise TypeError(f"covariance must be True or False, got {covariance!r:.80}")
         self.covariance = covariance
+        label: Any = ignore_index
+        if label is not None and (isinstance(label, bool) or not isinstance(label, Integral)):
+            raise TypeError(f"ignore_index must be an integer or None, got {label!r:.80}")
         self.ignore_index = ignore_index
         self.validate_args = validate_args
         shapes = (self.num_classes, self.dim, covariance)
@@ -128,6 +136,43 @@ class FeatureStatistics(Float64Metric):
             loss = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
             rows = torch.stack([torch.ones_like(loss), correct, loss], dim=1)
             self.outcomes.index_add_(0, labels, rows)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add what another metric of the same sizes has seen.
+
+        Parameters
+        ----------
+        incoming_state : FeatureStatistics or dict
+            The other metric, or its ``metric_state``.
+
+        Raises
+        ------
+        ValueError
+            If its sizes are others.
+        """
+        state: Any = incoming_state
+        updates = 1
+        if isinstance(state, FeatureStatistics):
+            for name in ("num_classes", "dim", "covariance"):
+                mine, other = getattr(self, name), getattr(state, name)
+                if mine != other:
+                    raise ValueError(
+                        f"incoming_state must have {name} = {mine} like this metric, got {other}"
+                    )
+            updates, state = state.update_count, state.metric_state
+        if isinstance(state, dict):
+            for name, found in state.items():
+                own: Any = getattr(self, name, None)
+                fits = isinstance(own, Tensor) and isinstance(found, Tensor)
+                if fits and own.shape != found.shape:
+                    raise ValueError(
+                        f"incoming_state must hold {name} of shape {tuple(own.shape)}, "
+                        f"got {tuple(found.shape)}"
+                    )
+        super().merge_state(incoming_state)
+        # TorchMetrics takes no note of it: it would warn, or give the result of before.
+        self._update_count += updates
+        self._computed = None
 
     def compute(self) -> dict[str, Tensor]:
         """The statistics as float64 tensors, over all processes.
@@ -229,7 +274,7 @@ class CollapseMetrics(FeatureStatistics):
         **kwargs: Any,
     ) -> None:
         super().__init__(num_classes, dim, **kwargs)
-        self.convention = convention
+        self.convention = check_choice("convention", convention, tuple(CONVENTIONS))
         self.pairs = pairs
         self._classifier: tuple[Tensor, Tensor | None] | None = None
 
@@ -255,6 +300,26 @@ class CollapseMetrics(FeatureStatistics):
         super().update(features, labels, logits, weights=weights)
         if classifier is not None:
             self._classifier = linear_parameters(classifier, self.num_classes, self.dim)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add what another metric of the same sizes has seen, and take over its classifier.
+
+        Parameters
+        ----------
+        incoming_state : CollapseMetrics or dict
+            The other metric, or its ``metric_state``, which has no classifier.
+
+        Raises
+        ------
+        ValueError
+            If its sizes are others, or both have a classifier and these differ.
+        """
+        other = incoming_state._classifier if isinstance(incoming_state, CollapseMetrics) else None
+        both = self._classifier is not None and other is not None
+        if both and not same_parameters(self._classifier, other):
+            raise ValueError("incoming_state must have the classifier of this metric, got another")
+        super().merge_state(incoming_state)
+        self._classifier = self._classifier or other
 
     def reset(self) -> None:
         """Forget all samples and the classifier."""
@@ -344,32 +409,6 @@ class NearestMeanAgreement(Float64Metric):
         ):
             agreed, total = float(self.agreed), int(self.total)
         return nc4_result(agreed, total, self.means)
-
-
-def linear_parameters(
-    classifier: Any, num_classes: int | None = None, dim: int | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """Weight (K, d) and bias (K,) of a linear layer, detached; they follow its training.
-
-    Raises
-    ------
-    TypeError
-        If it is no linear layer.
-    ValueError
-        If its shape does not fit.
-    """
-    weight, bias = getattr(classifier, "weight", None), getattr(classifier, "bias", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise TypeError(
-            "classifier must be a linear layer with a weight of shape (K, d), "
-            f"got {type(classifier).__name__}"
-        )
-    if (num_classes, dim) != (None, None) and tuple(weight.shape) != (num_classes, dim):
-        raise ValueError(
-            f"classifier must have a weight of shape ({num_classes}, {dim}), "
-            f"got {tuple(weight.shape)}"
-        )
-    return weight.detach(), bias.detach() if isinstance(bias, Tensor) else None
 
 
 def _size(name: str, value: int) -> int:

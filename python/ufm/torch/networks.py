@@ -9,15 +9,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from ufm.torch.config import BATCH_NORMS, FEATURES, NETWORKS
 from ufm.torch.losses import AnnealedLeakyReLU
 
-FEATURES = ("linear", "relu")
-BATCH_NORMS = ("own", "none", "last")
 _VGG: dict[str, tuple[int | str, ...]] = {
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg13": (64, 64, "M", 128, 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
 }
-NETWORKS = ("mlp", "cnn", "resnet18", *_VGG)
 
 
 class Classifier(nn.Module):

@@ -7,6 +7,7 @@ import io
 import json
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,19 @@ from ufm.torch.config import RunConfig, to_toml
 
 CONFIG, STATE, METRICS = "config.toml", "run.json", "metrics.csv"
 FINAL, CHECKPOINT, NETWORK = "final.npz", "checkpoint.pt", "network.pt"
+# Shapes of the arrays in final.npz: K classes, d features, E measurements.
+_SHAPES = {
+    "Z": "KK",
+    "b": "K",
+    "W": "Kd",
+    "means": "Kd",
+    "within": "K",
+    "counts": "K",
+    "effective_counts": "K",
+    "Z_history": "EKK",
+    "b_history": "EK",
+    "test_accuracy": "K",
+}
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,58 @@ def load_run(folder: Path | str) -> Run:
     return Run(folder, config, state, metrics, final)
 
 
+def check_result(
+    run: Run,
+    *,
+    state: Iterable[str] = (),
+    metrics: Iterable[str] = (),
+    arrays: Iterable[str] = (),
+) -> None:
+    """See that a finished run holds what is needed of it.
+
+    Parameters
+    ----------
+    run : Run
+    state : iterable of str
+        Numbers that ``run.json`` must hold.
+    metrics : iterable of str
+        Columns that ``metrics.csv`` must hold.
+    arrays : iterable of str
+        Arrays that ``final.npz`` must hold. All in it must have their shapes and be finite, but
+        for accuracies of what was not tested.
+
+    Raises
+    ------
+    ValueError
+        If something is missing or damaged; the message names the file.
+    """
+    for name in state:
+        value = run.state.get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+            told = f"holds no '{name}'" if value is None else f"holds '{name}' = {value!r:.40}"
+            raise ValueError(f"{run.folder / STATE} is damaged: it {told}, a number is needed")
+    for file, held, names in ((METRICS, run.metrics, metrics), (FINAL, run.final, arrays)):
+        for name in names:
+            if name not in held:
+                raise ValueError(f"{run.folder / file} is damaged: it holds no '{name}'")
+    sizes: dict[str, int] = {}
+    for name, array in run.final.items():
+        if name in _SHAPES:
+            _check_array(f"{run.folder / FINAL} is damaged: '{name}' in it", name, array, sizes)
+
+
+def _check_array(what: str, name: str, array: NDArray[Any], sizes: dict[str, int]) -> None:
+    """Check shape and values; `sizes` collects what each letter of the shapes stands for."""
+    shape = _SHAPES[name]
+    if array.ndim != len(shape) or array.dtype.kind not in "iuf":
+        raise ValueError(f"{what} is {array.dtype} of shape {array.shape}")
+    for letter, size in zip(shape, array.shape, strict=True):
+        if size != sizes.setdefault(letter, size) or size == 0:
+            raise ValueError(f"{what} has shape {array.shape}, which does not fit the others")
+    if name != "test_accuracy" and not np.isfinite(array).all():
+        raise ValueError(f"{what} is not finite")
+
+
 def load_state(folder: Path) -> dict[str, Any]:
     """The contents of a run's ``run.json``: status, lambdas, versions, times.
 
@@ -95,17 +161,48 @@ def read_config(folder: Path) -> RunConfig:
     ValueError
         If it is damaged.
     """
+    record = read_toml(folder / CONFIG)
     with reading(folder / CONFIG):
-        return RunConfig.from_dict(read_toml(folder / CONFIG))
+        config = RunConfig.from_dict(record)
+        missing = _first_missing(config.to_dict(), record)
+        if missing:
+            # A default in its place could be another run's.
+            raise ValueError(f"the key '{missing}' is missing")
+        return config
+
+
+def _first_missing(whole: dict[str, Any], record: dict[str, Any], where: str = "") -> str:
+    """The first dotted key of `whole` that `record` lacks; empty if it has all."""
+    for key, value in whole.items():
+        if key not in record:
+            return where + key
+        inner = _first_missing(value, record[key], f"{where}{key}.") if type(value) is dict else ""
+        if inner:
+            return inner
+    return ""
+
+
+def check_config(folder: Path, config: RunConfig) -> None:
+    """See that the folder holds a run of this configuration, or none yet.
+
+    Raises
+    ------
+    ValueError
+        If it holds a run of another configuration, or a damaged one.
+    """
+    if (folder / CONFIG).is_file() and read_config(folder) != config:
+        raise ValueError(
+            f"folder {folder} holds a run of another configuration; choose another folder"
+        )
 
 
 def is_done(folder: Path) -> bool:
-    """Whether the folder holds a run that has come to its end."""
+    """Whether the folder holds a run that has come to its end, and its result."""
     try:
         state = load_state(folder)
     except (OSError, ValueError):
         return False
-    return bool(state.get("status") in ("finished", "diverged"))
+    return state["status"] in ("finished", "diverged") and (folder / FINAL).is_file()
 
 
 def write_config(folder: Path, config: RunConfig) -> None:

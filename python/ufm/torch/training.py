@@ -98,7 +98,11 @@ def train(
         If another process is training in `folder`.
     FileNotFoundError
         If the data set is not found.
+    TypeError
+        If `config` is no RunConfig.
     """
+    if not isinstance(config, RunConfig):
+        raise TypeError(f"config must be a RunConfig, got {config!r:.80}")
     folder = Path(folder)
     with joined_world(device) as world, ExitStack() as held:
         if world.leads:
@@ -116,10 +120,7 @@ def train(
 def _claim(folder: Path, config: RunConfig) -> None:
     """Make the folder, or see that it is this run's."""
     folder.mkdir(parents=True, exist_ok=True)
-    if (folder / run_folder.CONFIG).is_file() and run_folder.read_config(folder) != config:
-        raise ValueError(
-            f"folder {folder} holds a run of another configuration; choose another folder"
-        )
+    run_folder.check_config(folder, config)
     _checkpoint.remove_leftovers(folder)
     if run_folder.is_done(folder):
         (folder / run_folder.CHECKPOINT).unlink(missing_ok=True)

@@ -23,7 +23,10 @@ _PLACES = {
 SOURCES = ("digits", *_PLACES)
 
 
-@lru_cache(maxsize=2)
+# Name, size and time of change of every file that is read.
+Stamp = tuple[tuple[str, int, int], ...]
+
+
 def load_images(source: str = "digits", path: str | os.PathLike[str] | None = None) -> Images:
     """Read a data set into memory.
 
@@ -42,7 +45,8 @@ def load_images(source: str = "digits", path: str | os.PathLike[str] | None = No
     Returns
     -------
     Images
-        The last two data sets read are kept, so that many runs share one copy: do not write to it.
+        With read-only arrays, since the last two data sets read are kept for later calls; they are
+        read again where a file's size or time of change is another.
 
     Raises
     ------
@@ -58,12 +62,29 @@ def load_images(source: str = "digits", path: str | os.PathLike[str] | None = No
     CIFAR's files are pickles. They are read by an unpickler that builds nothing but numbers,
     strings, lists, dicts and numpy arrays, so that a file from a stranger cannot run code.
     """
+    return _kept(source, *located(source, path))
+
+
+def located(source: str, path: str | os.PathLike[str] | None) -> tuple[Path | None, Stamp]:
+    """Where `load_images` reads, None for what is built in, and the stamp of what lies there."""
     if not source:
         raise ValueError("source must be the name of a data set, got an empty string")
     if source == "digits" and path is None:
-        return _digits()
-    found = Path(path) if path is not None else _find(source)
-    return _read(source, found)
+        return None, ()
+    found = Path(os.path.abspath(path if path is not None else _find(source)))
+    files = [found] if found.is_file() else sorted(found.rglob("*"))
+    states = [(str(file), file.stat()) for file in files if file.is_file()]
+    return found, tuple((name, state.st_size, state.st_mtime_ns) for name, state in states)
+
+
+@lru_cache(maxsize=2)
+def _kept(source: str, path: Path | None, stamp: Stamp) -> Images:
+    """The images at `path`; what changed on the disk since has another `stamp`."""
+    found = _digits() if path is None else _read(source, path)
+    for split in (found.train, found.test):
+        split.images.setflags(write=False)
+        split.labels.setflags(write=False)
+    return found
 
 
 def _read(source: str, path: Path) -> Images:

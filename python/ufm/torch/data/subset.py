@@ -56,7 +56,8 @@ def imbalanced_subset(images: Images, counts: ArrayLike, seed: int = 0) -> Subse
     Raises
     ------
     ValueError
-        If a count is no positive integer, or a class has too few images in both splits together.
+        If a count is no positive integer, a class has too few images in both splits together, or
+        `seed` is negative.
     """
     wanted = check_counts(counts)
     if np.any(wanted != np.floor(wanted)):
@@ -66,6 +67,8 @@ def imbalanced_subset(images: Images, counts: ArrayLike, seed: int = 0) -> Subse
             f"counts names {len(wanted)} classes, but {images.name} has {images.num_classes}"
         )
     sizes = wanted.astype(np.int64)
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
     rng = np.random.default_rng(seed)
     # One permutation a split, so that a class keeps its images when other counts change.
     order = rng.permutation(len(images.train))

@@ -62,6 +62,15 @@ def _members(path: Path) -> Iterator[_Entry]:
             content = archive.extractfile(member)
             if content is not None:
                 yield *place, content.read()
+        _check_end(archive)
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Refuse an archive that stops without its end mark: one cut between members, or damaged."""
+    stream: Any = archive.fileobj
+    stream.seek(archive.offset)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("it stops without the mark of an archive's end")
 
 
 def _check_size(size: int, where: str) -> None:

@@ -150,9 +150,10 @@ def solve(
         Limit on the iterations; the default depends on the method.
     threads : int, optional
         Threads of the linear algebra during the call. By default problems that gain nothing from
-        more (small ones, and those solved by nodes) use one, others what the BLAS library is set to. The setting is the process's: solves
-        in other threads that need another number wait for this one, so that each gives the same
-        bits as alone (for a minute at the most, which counts towards their time limits).
+        more (small ones, and those solved by nodes) use one, others what the BLAS library is set
+        to. The setting is the process's: solves in other threads that need another number wait for
+        this one, so that each gives the same bits as alone (for a minute at the most, which counts
+        towards their time limits).
     time_limit : float, optional
         Seconds after which the best iterate so far is certified and returned. The certificate,
         some products and factorisations of C x C matrices for C different counts, comes on top.

@@ -38,9 +38,13 @@ Matrix append_scaled(const Matrix& a, const Vector& factors, const ConstBlock& c
   return result;
 }
 
+// Measured on counts that hardly differ, just above a threshold: 1 leaves up to 1e-7 of the
+// objective, 2 and 3 leave 3e-9 and 3e-10, in the same time.
+constexpr int highest_power = 3;
+
 // The rows [first, first + basis.rows()) of X = diag(d) + L R^T, d >= 0, in two bases. Orthonormal
-// columns G span diag(d)^(1/2) times these rows of L, R, d L and d R; the columns of `basis` span
-// the rows of L and R and diag(d)^(1/2) G, which is `basis` times `inside`.
+// columns G span diag(d)^(1/2) times these rows of d^p L and d^p R for p up to highest_power; the
+// columns of `basis` span those and diag(d)^(1/2) G, which is `basis` times `inside`.
 struct PanelBasis {
   Index first;
   Matrix basis;
@@ -66,11 +70,14 @@ PanelBasis panel_basis(const Problem& problem, const Panel& panel, const Vector&
     return {panel.first, spanning_basis(rows), Matrix(0, 0)};
   }
   const Vector shape = d / largest;
-  const Matrix once = append_scaled(rows, shape, rows);
+  Matrix powers = rows;
+  for (int power = 1; power <= highest_power; ++power) {
+    powers = append_scaled(powers, shape, powers.rightCols(rows.cols()));
+  }
   const Vector root_d = d.cwiseSqrt();
-  const Matrix columns = root_d.asDiagonal() * spanning_basis(root_d.asDiagonal() * once);
-  Matrix all(once.rows(), once.cols() + columns.cols());
-  all << once, columns;
+  const Matrix columns = root_d.asDiagonal() * spanning_basis(root_d.asDiagonal() * powers);
+  Matrix all(powers.rows(), powers.cols() + columns.cols());
+  all << powers, columns;
   PanelBasis result;
   result.first = panel.first;
   result.basis = spanning_basis(std::move(all));

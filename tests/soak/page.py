@@ -1,17 +1,21 @@
-"""The page about a soak from its summary: ``python -m tests.soak.page summary.json page.md``."""
+"""The page about soaks: ``python -m tests.soak.page run.json [run.json ...] soak.json page.md``.
+
+Writes the summary of all the runs together into soak.json, with a picture beside it, and the page.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 HEAD = """\
 # Random problems
 
-`python -m tests.soak --minutes {minutes:.0f} --seed {seed} --out summary.json` draws problems of
-all sizes, solves
+{commands}
+draws problems of all sizes, solves
 them under random tolerances, methods and limits, and recomputes every certificate with
 `tests/oracles/`, which shares no code with the package. Any claim that does not hold counts as
 wrong; the run fails if there is one, or if memory grows. `--replay KIND:NUMBER` repeats one draw.
@@ -46,13 +50,59 @@ From Z and b alone, grouped anew by count, weight, scale and offset:
 """
 
 
+_LARGEST = ("most_classes", "most_clusters", "worst_objective_below", "worst_dual_above")
+
+
+def combine(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """One summary of several runs: sums, largest differences, the memory that grew most."""
+    worst = max(summaries, key=lambda one: one["memory"]["growth_after_warm_up_MiB"])
+    kinds: dict[str, dict[str, Any]] = {}
+    for name in summaries[0]["kinds"]:
+        parts = [one["kinds"][name] for one in summaries if name in one["kinds"]]
+        kinds[name] = {
+            "about": parts[0]["about"],
+            **{key: sum(part[key] for part in parts) for key in ("checked", "wrong")},
+            **{key: _added(part[key] for part in parts) for key in ("status", "proof")},
+            **{key: _most(part[key] for part in parts) for key in _LARGEST},
+        }
+    return {
+        "seconds": worst["seconds"],
+        "runs": [{"seed": one["seed"], "seconds": one["seconds"]} for one in summaries],
+        "checked": sum(one["checked"] for one in summaries),
+        "wrong": sum(one["wrong"] for one in summaries),
+        "kinds": kinds,
+        "faults": [fault for one in summaries for fault in one["faults"]],
+        "memory": worst["memory"],
+        "versions": summaries[0]["versions"],
+    }
+
+
+def _added(counts: Any) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for count in counts:
+        total.update(count)
+    return dict(total)
+
+
+def _most(values: Any) -> Any:
+    return max((value for value in values if value is not None), default=None)
+
+
 def page(summary: dict[str, Any]) -> str:
     """The page as Markdown."""
-    memory, versions = summary["memory"], summary["versions"]
+    memory, versions, runs = summary["memory"], summary["versions"], summary["runs"]
+    commands = [
+        f"`python -m tests.soak --minutes {run['seconds'] / 60:.0f} --seed {run['seed']} "
+        "--out run.json`"
+        for run in runs
+    ]
+    minutes = " and ".join(f"{run['seconds'] / 60:.0f}" for run in runs)
+    where = "one core" if len(runs) == 1 else f"{len(runs)} processes side by side, two cores"
     lines = [
-        HEAD.format(minutes=summary["seconds"] / 60, seed=summary["seed"]),
-        f"**{summary['checked']:,} certificates recomputed in {summary['seconds'] / 60:.0f} "
-        f"minutes on one core of a busy machine, {summary['wrong']} wrong.** Resident memory was "
+        HEAD.format(commands=",\n".join(commands)),
+        f"**{summary['checked']:,} certificates recomputed in {minutes} minutes "
+        f"({where} of a busy machine), {summary['wrong']} wrong.** Resident memory"
+        f"{' of the process that grew most' if len(runs) > 1 else ''} was "
         f"{memory['warm_MiB']:.0f} MiB after the first fifth of the run and "
         f"{memory['end_MiB']:.0f} MiB at its end; its trend in between, the median slope over "
         f"pairs of samples, amounts to {memory['growth_after_warm_up_MiB']:+.1f} MiB "
@@ -89,7 +139,7 @@ def page(summary: dict[str, Any]) -> str:
         "allowed for; `tests/soak/check.py` says how much.",
         WHAT,
         f"ufm {versions['ufm']} ({versions['commit']}), Python {versions['python']}, "
-        f"numpy {versions['numpy']}, scipy {versions['scipy']}; seed {summary['seed']}.",
+        f"numpy {versions['numpy']}, scipy {versions['scipy']}.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -99,5 +149,10 @@ def _number(value: float | None) -> str:
 
 
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:3])
-    target.write_text(page(json.loads(source.read_text())), encoding="utf-8")
+    *sources, together, target = map(Path, sys.argv[1:])
+    whole = combine([json.loads(source.read_text()) for source in sources])
+    together.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    target.write_text(page(whole), encoding="utf-8")
+    from soak.picture import draw
+
+    draw(whole, target.parent / "images" / "soak.png")

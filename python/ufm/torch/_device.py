@@ -23,35 +23,31 @@ def check_device(device: Any) -> torch.device:
     """A device that is there and computes in float64; the CPU for None."""
     if device is None:
         return torch.device("cpu")
-    if not isinstance(device, (str, torch.device)):
-        raise TypeError(f"device must be a string, a torch.device or None, got {device!r:.80}")
-    try:
-        checked = torch.device(device)
-        probe = torch.ones((2, 2), dtype=torch.float64, device=checked)
-        works = (probe @ probe).sum().item() == 8.0
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        # PyTorch's own message may be a screen long.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(
-            f"device must be one that PyTorch can use here in float64, got {device!r}: "
-            f"{reason:.200}"
-        ) from None
-    if not works:
+    probe = _probe(device, torch.float64, " in float64")
+    if (probe @ probe).sum().item() != 8.0:
         raise ValueError(f"device {device!r} does not compute in float64")
     return probe.device
 
 
 def present_device(device: Any) -> torch.device:
     """A device that is there, in whatever precision it computes."""
+    return _probe(device, torch.float32, "").device
+
+
+def _probe(device: Any, dtype: torch.dtype, how: str) -> torch.Tensor:
+    """A matrix of ones that the device has multiplied with itself once."""
     if not isinstance(device, (str, torch.device)):
         raise TypeError(f"device must be a string, a torch.device or None, got {device!r:.80}")
     try:
-        return torch.empty(0, device=torch.device(device)).device
+        probe = torch.ones((2, 2), dtype=dtype, device=torch.device(device))
+        (probe @ probe).sum().item()
     except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        # PyTorch's own message may be a screen long.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"device must be one that PyTorch can use here, got {device!r}: {reason:.200}"
+            f"device must be one that PyTorch can use here{how}, got {device!r}: {reason:.200}"
         ) from None
+    return probe
 
 
 def check_dtype(dtype: Any) -> torch.dtype:

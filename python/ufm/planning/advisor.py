@@ -136,7 +136,7 @@ def advise(
     >>> advice = ufm.advise([100] * 5 + [20] * 5, lambda_z=0.0089, lambda_b=0.02,
     ...                     target="positive_margin")
     >>> advice.oversampling.level, advice.positive_margin.oversampling.value
-    (49.0, 43.0)
+    (48.0, 43.0)
     """
     counts = check_counts(counts)
     lambda_b = check_lambda_b(lambda_b)

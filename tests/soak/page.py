@@ -106,7 +106,8 @@ def page(summary: dict[str, Any]) -> str:
         f"{memory['warm_MiB']:.0f} MiB after the first fifth of the run and "
         f"{memory['end_MiB']:.0f} MiB at its end; its trend in between, the median slope over "
         f"pairs of samples, amounts to {memory['growth_after_warm_up_MiB']:+.1f} MiB "
-        f"(at most {memory['allowed_growth_MiB']:.0f} count as flat). The most at any time, "
+        f"({'' if memory['flat'] else 'not '}flat: at most {memory['allowed_growth_MiB']:.0f} are "
+        f"allowed). The most at any time, "
         f"with the oracle's own matrices, was {memory['most_MiB']:,.0f} MiB.",
         "",
         "![Statuses by kind, and memory over time](images/soak.png)",

@@ -56,8 +56,9 @@ NAMES = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
+    """For the whole file: the runs shared by its tests are compared bit for bit with later ones."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

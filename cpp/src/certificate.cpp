@@ -56,16 +56,30 @@ double offset_term(const Problem& problem, const LossState& state, Index i) {
   return sum;
 }
 
+// Bounds the error of the bias gradient where each of its terms is off by a part of its size: the
+// terms of a row sum to its negative diagonal entry, up to their difference.
+Vector bias_gradient_error(const Problem& problem, const LossState& state,
+                           const Vector& bias_gradient, double part) {
+  const Vector own = problem.multiplicity.cwiseSqrt().cwiseProduct(problem.loss_weight);
+  return part * (bias_gradient.cwiseAbs() + 2.0 * own.cwiseProduct(state.rest));
+}
+
 // What the bias costs the dual value. The dual point can be used as it is, or with a little
 // probability moved so that its bias equation holds exactly, which is the only way when lambda_b is
 // zero and the better one when it is tiny. What is moved is charged with the most it can change:
 // the entropy by the largest |log p| of a double and the offsets by their range for each unit of
 // probability, and the norm of the gradient, hence the scale of a feasible point.
-double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_gradient, double s,
-                 double entropy) {
-  const Vector imbalance = s * bias_gradient + problem.lambda_b * bias;
+double bias_cost(const Problem& problem, const LossState& state, const Vector& bias,
+                 const Vector& bias_gradient, double error, double s, double entropy) {
+  Vector imbalance = (s * bias_gradient + problem.lambda_b * bias).cwiseAbs();
+  double square = bias_gradient.squaredNorm();
+  if (error > 0.0) {
+    const Vector uncertain = bias_gradient_error(problem, state, bias_gradient, error);
+    imbalance += s * uncertain;
+    square += uncertain.norm() * (2.0 * bias_gradient.norm() + uncertain.norm());
+  }
   const double moved =
-      (imbalance.array().abs() * problem.multiplicity.array().sqrt() / problem.scale.array()).sum();
+      (imbalance.array() * problem.multiplicity.array().sqrt() / problem.scale.array()).sum();
   const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
                              (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
   const double price = 750.0 + problem.offset.maxCoeff() - problem.offset.minCoeff();
@@ -74,12 +88,19 @@ double bias_cost(const Problem& problem, const Vector& bias, const Vector& bias_
   if (problem.lambda_b == 0.0) {
     return repaired;
   }
-  const double as_it_is = s * s * bias_gradient.squaredNorm() / (2.0 * problem.lambda_b);
-  return std::min(as_it_is, repaired);
+  return std::min(s * s * square / (2.0 * problem.lambda_b), repaired);
+}
+
+// What an error in each column's entropy can cost at most.
+double entropy_error(const Problem& problem, const LossState& state, double per_probability,
+                     double s) {
+  const Vector wrong = state.rest + state.own_other;
+  return s * per_probability *
+         problem.multiplicity.cwiseProduct(problem.loss_weight).dot(wrong);
 }
 
 double dual_value(const Problem& problem, const LossState& state, const Vector& bias,
-                  const Vector& bias_gradient, double s) {
+                  const Vector& bias_gradient, const PartsError& error, double s) {
   const bool offsets = problem.offset.cwiseAbs().maxCoeff() > 0.0;
   double dual = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
@@ -90,7 +111,12 @@ double dual_value(const Problem& problem, const LossState& state, const Vector& 
     }
     dual += problem.multiplicity[i] * problem.loss_weight[i] * column;
   }
-  return problem.has_bias() ? dual - bias_cost(problem, bias, bias_gradient, s, dual) : dual;
+  if (error.entropy > 0.0) {
+    dual -= entropy_error(problem, state, error.entropy - error.relative * std::log(s), s);
+  }
+  return problem.has_bias()
+             ? dual - bias_cost(problem, state, bias, bias_gradient, error.bias_gradient, s, dual)
+             : dual;
 }
 
 }  // namespace
@@ -115,18 +141,20 @@ double primal_value(const Problem& problem, const LossState& state, const Vector
 }
 
 Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, const Vector& bias,
-                               const Vector& bias_gradient, double nuclear_norm,
-                               NormBound between) {
+                               const Vector& bias_gradient, double nuclear_norm, NormBound between,
+                               const PartsError& error) {
   const Problem& problem = loss.problem();
   Certificate certificate;
   certificate.between = std::move(between);
-  const double within = loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15);
+  const double within =
+      loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15 + error.relative);
   certificate.operator_norm = std::max(certificate.between.upper, within);
   const double s = certificate.operator_norm > problem.lambda_z
                        ? problem.lambda_z / certificate.operator_norm
                        : 1.0;
-  certificate.primal = primal_value(problem, state, bias, nuclear_norm);
-  certificate.dual = dual_value(problem, state, bias, bias_gradient, s);
+  certificate.primal =
+      primal_value(problem, state, bias, nuclear_norm) + error.relative * state.value;
+  certificate.dual = dual_value(problem, state, bias, bias_gradient, error, s);
   certificate.relative_gap = relative_gap(certificate.primal, certificate.dual);
   return certificate;
 }

@@ -70,19 +70,11 @@ double BlockLoss::smoothing_term(Index i, const double* m_column, const Vector& 
   return -problem_.smoothing / num_classes_ * sum;
 }
 
-ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Vector& bias,
-                                       double* x, double spread_guess) const {
-  const Index size = problem_.size();
+ColumnState BlockLoss::column_of(Index i, const OtherClasses& others, double spread_guess,
+                                 double& to_mass) const {
   const double k = problem_.multiplicity[i];
-  const double centre =
-      row_scale_[i] * (m_column[i] * column_scale_[i] + bias[i]) + problem_.offset[i];
-  kernels::shifted_logits(size, m_column, column_scale_[i], bias.data(), row_scale_.data(),
-                          problem_.offset.data(), centre, x);
-  x[i] = -infinity;
-  const double largest = size > 1 ? kernels::largest(size, x) : 0.0;
-  const kernels::ExponentialSums sums =
-      kernels::exponentials(size, problem_.multiplicity.data(), largest, x);
-  const double log_others = size > 1 ? largest + std::log(sums.sum) : -infinity;
+  const bool alone = others.sum == 0.0;
+  const double log_others = alone ? -infinity : others.top + std::log(others.sum);
 
   const bool active = problem_.amplitude_active(i);
   const double d =
@@ -101,13 +93,35 @@ ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Ve
   column.p_own = std::exp(-column.log_own);
   column.own_other = std::exp(log_cluster - column.log_own);
   column.spread = d;
-  const double factor = size > 1 ? std::exp(largest - own_shift - column.log_own) : 0.0;
-  Eigen::Map<Vector>(x, size) *= factor;
-  column.rest = factor * sums.sum;
-  column.mean_log = factor * (sums.weighted - own_shift * sums.sum) - d * column.own_other;
+  to_mass = alone ? 0.0 : std::exp(others.top - own_shift - column.log_own);
+  column.rest = to_mass * others.sum;
+  column.mean_log = to_mass * (others.weighted - own_shift * others.sum) - d * column.own_other;
   column.loss = column.log_own;
+  return column;
+}
+
+ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Vector& bias,
+                                       double* x, double spread_guess) const {
+  const Index size = problem_.size();
+  const double centre =
+      row_scale_[i] * (m_column[i] * column_scale_[i] + bias[i]) + problem_.offset[i];
+  kernels::shifted_logits(size, m_column, column_scale_[i], bias.data(), row_scale_.data(),
+                          problem_.offset.data(), centre, x);
+  x[i] = -infinity;
+  OtherClasses others;
+  if (size > 1) {
+    others.top = kernels::largest(size, x);
+    const kernels::ExponentialSums sums =
+        kernels::exponentials(size, problem_.multiplicity.data(), others.top, x);
+    others.sum = sums.sum;
+    others.weighted = sums.weighted;
+  }
+  double to_mass = 0.0;
+  ColumnState column = column_of(i, others, spread_guess, to_mass);
+  Eigen::Map<Vector>(x, size) *= to_mass;
   if (problem_.smoothing > 0.0) {
-    column.loss += smoothing_term(i, m_column, bias, centre + own_shift, d);
+    const double own_shift = column.spread * (1.0 - 1.0 / problem_.multiplicity[i]);
+    column.loss += smoothing_term(i, m_column, bias, centre + own_shift, column.spread);
   }
   return column;
 }

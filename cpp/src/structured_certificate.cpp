@@ -1,270 +1,207 @@
-// The certificate of a continuum point without any C x C matrix.
+// The certificate of a continuum point in time and memory proportional to the number of clusters.
 //
-// Off the diagonal the gradient is G_li = sqrt(k_l) exp(F(x_l, x_i) + b(x_l)) s_i with a smooth F,
-// so G = diag(D) + P Q^T + E with few columns in P and Q. P and Q interpolate exp(F + b) on a finer
-// set of nodes; E, what interpolation leaves out, is visited entry by entry and enters the norm
-// bound by its Frobenius norm.
-#include <Eigen/Eigenvalues>
+// Off the diagonal the gradient is G_li = sqrt(k_l) exp(F(x_l, x_i) + b(x_l)) q_i with a smooth F.
+// exp(F + b) is interpolated between all pairs of clusters with a proved error (smooth_kernel.hpp),
+// so that sums over clusters are sums over fine nodes, and G = diag(D) + P Q^T + E with few columns
+// in P and Q and a small bound of E.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <utility>
-#include <vector>
 
-#include "ufm/kernels.hpp"
+#include "ufm/gradient_form.hpp"
 #include "ufm/linalg.hpp"
-#include "ufm/quadrature.hpp"
+#include "ufm/smooth_kernel.hpp"
 #include "ufm/structured.hpp"
 
 namespace ufm {
 namespace {
 
-constexpr double epsilon = std::numeric_limits<double>::epsilon();
-constexpr double block_entries = 1 << 18;  // of the columns visited together; they fit into caches
+// Pairs of clusters are visited where the kernel is not known better than this.
+constexpr double largest_error = 1e-11;
 
-// diag(diagonal) + left right^T + something of Frobenius norm remainder.
-struct GradientForm {
-  Vector diagonal;
-  Matrix left;
-  Matrix right;
-  double remainder = 0.0;
-};
-
-// The rows [first, first + interpolation.rows()) of a matrix that interpolates within panels: zero
-// but for the columns from first_node on.
-struct PanelRows {
-  Index first;
-  Index first_node;
-  Matrix interpolation;
-};
-
-using BlockRows = std::vector<PanelRows>;
-
-// result = rows * nodes^T, block by block, where the rows of nodes belong to the columns of result.
-void expand_rows(const BlockRows& rows, const ConstBlock& nodes, Matrix& result) {
-  for (const PanelRows& panel : rows) {
-    const Matrix& part = panel.interpolation;
-    multiply_by_transpose(part, nodes.middleCols(panel.first_node, part.cols()),
-                          result.middleRows(panel.first, part.rows()));
-  }
-}
-
-// Interpolation from a finer set of nodes: to the clusters, and from the coarse nodes to it.
-struct FineNodes {
-  BlockRows to_clusters;      // C x f
-  Matrix from_nodes;          // f x r
-  std::vector<Index> single;  // fine nodes that are kept clusters of one class
-};
-
-FineNodes refine_nodes(const Problem& problem, const Reduction& reduction) {
-  Index total = 0;
-  for (const Panel& panel : reduction.panels) {
-    total += panel.kept ? panel.count : 2 * panel.nodes.size() + 4;
-  }
-  FineNodes fine;
-  fine.from_nodes = Matrix::Zero(total, reduction.problem.size());
-  Index at = 0;
-  for (const Panel& panel : reduction.panels) {
-    const Index nodes = panel.nodes.size();
-    if (panel.kept) {
-      fine.to_clusters.push_back({panel.first, at, Matrix::Identity(panel.count, panel.count)});
-      for (Index j = 0; j < panel.count; ++j) {
-        fine.from_nodes(at + j, panel.first_node + j) = 1.0;
-        if (problem.multiplicity[panel.first + j] == 1.0) {
-          fine.single.push_back(at + j);
-        }
-      }
-      at += panel.count;
-      continue;
-    }
-    const Vector points = problem.count.segment(panel.first, panel.count).array().log();
-    const Vector finer = chebyshev_points(points[panel.count - 1], points[0], 2 * nodes + 4);
-    fine.to_clusters.push_back({panel.first, at, lagrange_matrix(finer, points)});
-    fine.from_nodes.block(at, panel.first_node, finer.size(), nodes) =
-        lagrange_matrix(panel.nodes, finer);
-    at += finer.size();
-  }
-  return fine;
-}
-
-// exp(F + b) between the fine nodes.
-Matrix fine_exponentials(const FineNodes& fine, const ContinuumPoint& point) {
-  Matrix logits = fine.from_nodes * point.node_values * fine.from_nodes.transpose();
-  logits.colwise() += fine.from_nodes * point.node_bias;
-  Matrix result = logits.array().exp();
-  // The diagonal entry of a single class is its own logit, which is no part of the smooth kernel.
-  for (const Index i : fine.single) {
-    result(i, i) = 0.0;
-  }
-  return result;
-}
-
-class StructuredCertifier {
+class SmoothCertifier {
  public:
-  StructuredCertifier(const BlockLoss& loss, const Reduction& reduction,
-                      const ContinuumPoint& point, Monitor& monitor)
+  SmoothCertifier(const BlockLoss& loss, const SmoothKernel& kernel, const ContinuumPoint& point,
+                  Monitor& monitor)
       : loss_(loss),
         problem_(loss.problem()),
-        reduction_(reduction),
+        kernel_(kernel),
         point_(point),
-        monitor_(monitor) {
-    const Vector root = problem_.multiplicity.cwiseSqrt();
-    inverse_root_ = root.cwiseInverse();
-    // Without the shift that makes the columns of Z sum to zero, which no probability depends on.
-    for (const Panel& panel : reduction.panels) {
-      rows_.push_back({panel.first, panel.first_node,
-                       root.segment(panel.first, panel.count).asDiagonal() * panel.interpolation});
+        monitor_(monitor),
+        root_(problem_.multiplicity.cwiseSqrt()) {}
+
+  // False where a sum over other clusters is lost in rounding beside the own one.
+  bool evaluate_columns() {
+    const Vector& k = problem_.multiplicity;
+    const Matrix weighted_values = kernel_.values.cwiseProduct(kernel_.logits);
+    const Vector mass = kernel_.gather(k);
+    own_values_ = kernel_.diagonal(kernel_.values);
+    const Vector all = kernel_.spread(kernel_.values.transpose() * mass);
+    const Vector sums = all - k.cwiseProduct(own_values_);
+    const Vector weighted = kernel_.spread(weighted_values.transpose() * mass) -
+                            k.cwiseProduct(kernel_.diagonal(weighted_values));
+    if (!((sums.array() > 1e-4 * all.array()).all())) {
+      return false;
     }
-    const FineNodes fine = refine_nodes(problem_, reduction);
-    const Matrix exponentials = fine_exponentials(fine, point).transpose();
-    form_.right.resize(problem_.size(), exponentials.cols());
-    expand_rows(fine.to_clusters, exponentials.transpose(), form_.right);
-    form_.left = Matrix::Zero(problem_.size(), exponentials.cols());
-    for (const PanelRows& panel : fine.to_clusters) {
-      const Matrix& part = panel.interpolation;
-      const Matrix scaled = root.segment(panel.first, part.rows()).asDiagonal() * part;
-      form_.left.block(panel.first, panel.first_node, part.rows(), part.cols()) = scaled;
-      fine_rows_.push_back({panel.first, panel.first_node, scaled});
+    const Vector others = own_logits();
+    loss_.begin(state_);
+    to_probability_.resize(problem_.size());
+    for (Index i = 0; i < problem_.size(); ++i) {
+      add_column(i, others[i], sums[i], weighted[i]);
     }
-    form_.diagonal.resize(problem_.size());
+    return true;
   }
 
-  CertifiedPoint run() {
+  CertifiedPoint finish(double nuclear_norm) {
     CertifiedPoint result;
     result.point.bias = point_.bias;
-    result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, monitor_);
-    loss_.begin(result.state);
-    bias_gradient_ = Vector::Zero(problem_.size());
-    double squares = 0.0;
-    const double fitting = block_entries / static_cast<double>(problem_.size());
-    const Index block = std::clamp<Index>(static_cast<Index>(fitting), 8, 128);
-    for (Index first = 0; first < problem_.size(); first += block) {
-      monitor_.check();
-      squares += visit(first, std::min(block, problem_.size() - first), result.state);
-    }
-    form_.remainder = std::sqrt(squares);
-    bias_gradient_.array() /= problem_.multiplicity.array().sqrt();
-    result.certificate = certify_from_parts(loss_, result.state, point_.bias, bias_gradient_,
-                                            result.nuclear_norm, norm_bound());
+    result.nuclear_norm = nuclear_norm;
+    PartsError error;
+    // A probability has the error of exp(F + b) and that of the sum it is divided by.
+    error.relative = 2.5 * kernel_.error;
+    error.bias_gradient = error.relative;
+    error.entropy = kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);
+    const NormBound bound = norm_bound(gradient_form(), problem_.lambda_z, monitor_);
+    result.certificate = certify_from_parts(loss_, state_, point_.bias, bias_gradient(),
+                                            nuclear_norm, bound, error);
+    result.state = std::move(state_);
     return result;
   }
 
  private:
-  // Evaluates some columns; returns the squared Frobenius norm of E there.
-  double visit(Index first, Index count, LossState& state) {
-    const Vector& k = problem_.multiplicity;
-    columns_.resize(problem_.size(), count);
-    mass_.resize(problem_.size(), count);
-    smooth_.resize(problem_.size(), count);
-    expand_rows(rows_, point_.m.right.middleRows(first, count), columns_);
-    columns_.middleRows(first, count).diagonal() += point_.m.diagonal.segment(first, count);
-    Vector scale(count);
-    Vector weights(count);
-    for (Index c = 0; c < count; ++c) {
-      const Index i = first + c;
-      const ColumnState column =
-          loss_.evaluate_column(i, columns_.col(c).data(), point_.bias, mass_.col(c).data());
-      loss_.add_column(i, column, state);
-      weights[c] = k[i] * problem_.loss_weight[i];
-      bias_gradient_[i] -= weights[c] * column.rest;
-      // exp(F + b) times this is the probability of another class.
-      const double root_count = std::sqrt(problem_.count[i]);
-      const double own_logit = columns_(i, c) / (k[i] * root_count) +
-                               point_.bias[i] / std::sqrt(k[i]) +
-                               column.spread * (1.0 - 1.0 / k[i]);
-      const double to_probability = std::exp(-own_logit - column.log_own);
-      const double weight = std::sqrt(k[i]) * problem_.loss_weight[i] / root_count;
-      scale[c] = weight;
-      form_.right.row(i) *= weight * to_probability;
-      form_.diagonal[i] = -problem_.loss_weight[i] / root_count * column.rest;
-    }
-    bias_gradient_.noalias() += mass_ * weights;
-    expand_rows(fine_rows_, form_.right.middleRows(first, count), smooth_);
-    double squares = 0.0;
-    for (Index c = 0; c < count; ++c) {
-      const Index i = first + c;
-      form_.diagonal[i] -= smooth_(i, c);
-      smooth_(i, c) = 0.0;
-      squares += kernels::squared_difference(problem_.size(), mass_.col(c).data(),
-                                             inverse_root_.data(), scale[c], smooth_.col(c).data());
-    }
-    return squares;
-  }
-
-  NormBound norm_bound() {
-    LinearOperator products;
-    products.rows = problem_.size();
-    products.cols = problem_.size();
-    products.apply = [this](const Vector& v) {
-      return Vector(form_.diagonal.cwiseProduct(v) + form_.left * (form_.right.transpose() * v));
-    };
-    products.apply_transpose = [this](const Vector& u) {
-      return Vector(form_.diagonal.cwiseProduct(u) + form_.right * (form_.left.transpose() * u));
-    };
-    NormBound bound = lanczos_norm(products, monitor_);
-    const double least = std::max(bound.estimate, form_.diagonal.cwiseAbs().maxCoeff());
-    for (double excess : {1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0}) {
-      monitor_.check();
-      const double sigma = least * (1.0 + excess);
-      if (is_norm_below(sigma)) {
-        bound.upper = sigma * (1.0 + 1e-10) + form_.remainder;
-        return bound;
+  // F + b at (i, i): the logit of another class of the cluster.
+  Vector own_logits() const {
+    Vector result = kernel_.diagonal(kernel_.logits);
+    for (const FinePanel& panel : kernel_.panels) {
+      if (panel.exact()) {
+        result.segment(panel.first, panel.count) =
+            kernel_.logits.diagonal().segment(panel.first_node, panel.size);
       }
     }
-    bound.upper = form_.diagonal.cwiseAbs().maxCoeff() + form_.left.norm() * form_.right.norm() +
-                  form_.remainder;
-    return bound;
+    return result;
   }
 
-  // Whether ||diag(D) + P Q^T||_2 < sigma. With W = [Q, D P] and T = [[P^T P, I], [I, 0]],
-  // G^T G = D^2 + W T W^T, so that sigma^2 - G^T G is positive definite if and only if
-  // T^-1 - W^T (sigma^2 - D^2)^-1 W has as many negative eigenvalues as T^-1: half of them.
-  bool is_norm_below(double sigma) {
-    const Index rank = form_.left.cols();
-    const Vector gap = sigma * sigma - form_.diagonal.array().square();
-    if (!(gap.minCoeff() > 0.0)) {
-      return false;
+  void add_column(Index i, double other_logit, double sum, double weighted) {
+    const double k = problem_.multiplicity[i];
+    // Mean logit of the own cluster.
+    const double centre =
+        other_logit + point_.m.diagonal[i] / (k * std::sqrt(problem_.count[i]));
+    OtherClasses others;
+    others.top = std::log(sum) - centre;
+    others.sum = 1.0;
+    others.weighted = weighted / sum - centre;
+    double to_mass = 0.0;
+    const ColumnState column = loss_.column_of(i, others, 0.0, to_mass);
+    loss_.add_column(i, column, state_);
+    // exp(F + b) times this is the probability of another class.
+    to_probability_[i] = to_mass / sum;
+    largest_logarithm_ =
+        std::max(largest_logarithm_, 2.0 * kernel_.largest_logit + std::abs(centre) +
+                                         2.0 * column.spread + column.log_own);
+  }
+
+  // Of the loss alone, per cluster.
+  Vector bias_gradient() const {
+    const Vector weights = problem_.multiplicity.cwiseProduct(problem_.loss_weight);
+    const Vector scaled = weights.cwiseProduct(to_probability_);
+    const Vector others = kernel_.spread(kernel_.values * kernel_.gather(scaled)) -
+                          own_values_.cwiseProduct(scaled);
+    return root_.cwiseProduct(others - problem_.loss_weight.cwiseProduct(state_.rest));
+  }
+
+  GradientForm gradient_form() const {
+    const Vector weight = problem_.loss_weight.cwiseQuotient(problem_.count.cwiseSqrt());
+    const Vector columns = root_.cwiseProduct(weight).cwiseProduct(to_probability_);
+    const Vector own = weight.cwiseProduct(state_.rest);
+    GradientForm form = low_rank(columns);
+    form.remainder +=
+        2.5 * kernel_.error * (form.left.norm() * form.right.norm() + own.maxCoeff());
+    form.diagonal = -own - root_.cwiseProduct(columns).cwiseProduct(own_values_);
+    return form;
+  }
+
+  // diag(root) Phi V Phi^T diag(columns) with few columns, Phi the interpolation and V the values:
+  // by the singular values of V between columns of Phi of norm 1.
+  GradientForm low_rank(const Vector& columns) const {
+    const Vector left_norm = norms(root_);
+    const Vector right_norm = norms(columns);
+    const Svd svd =
+        thin_svd(left_norm.asDiagonal() * kernel_.values * right_norm.asDiagonal(), monitor_);
+    const double largest = svd.values.size() > 0 ? svd.values[0] : 0.0;
+    const Index rank = std::max<Index>((svd.values.array() > 1e-15 * largest).count(), 1);
+    const Vector root = svd.values.head(rank).cwiseSqrt();
+    GradientForm form;
+    form.left = scaled_rows(root_, left_norm.cwiseInverse().asDiagonal() *
+                                       (svd.left.leftCols(rank) * root.asDiagonal()));
+    form.right = scaled_rows(columns, right_norm.cwiseInverse().asDiagonal() *
+                                          (svd.right.leftCols(rank) * root.asDiagonal()));
+    // What the singular values leave out, rounding included. The columns of a panel have norm 1, so
+    // that together they have at most the root of their number.
+    Index most = 1;
+    for (const FinePanel& panel : kernel_.panels) {
+      most = std::max(most, panel.exact() ? Index{1} : panel.size);
     }
-    // Scaled so that sigma is 1.
-    const Vector root = gap.cwiseInverse().cwiseSqrt();
-    Matrix w(problem_.size(), 2 * rank);
-    w << root.asDiagonal() * form_.right,
-        root.cwiseProduct(form_.diagonal).asDiagonal() * form_.left;
-    Matrix gram;
-    gram_lower(w, gram);
-    Matrix inertia = -gram;
-    // T^-1 = [[0, I], [I, -P^T P]]; only the lower triangle is referred to.
-    Matrix inner;
-    gram_lower(form_.left, inner);
-    inertia.bottomLeftCorner(rank, rank).diagonal().array() += 1.0;
-    inertia.bottomRightCorner(rank, rank).triangularView<Eigen::Lower>() -= inner;
-    const Vector scaling =
-        inertia.diagonal().cwiseAbs().cwiseMax(1e-300).cwiseSqrt().cwiseInverse();
-    inertia = scaling.asDiagonal() * inertia * scaling.asDiagonal();
-    const Eigen::SelfAdjointEigenSolver<Matrix> eigen(inertia, Eigen::EigenvaluesOnly);
-    const Vector& values = eigen.eigenvalues();
-    const double noise = static_cast<double>(4 * rank) * epsilon * values.cwiseAbs().maxCoeff();
-    return (values.array() < -noise).count() == rank && (values.array() > noise).count() == rank;
+    const double left_out = svd.values.tail(svd.values.size() - rank).norm() + 1e-14 * largest;
+    form.remainder = static_cast<double>(most) * left_out;
+    return form;
+  }
+
+  // Norms of the columns of diag(factors) Phi.
+  Vector norms(const Vector& factors) const {
+    Vector result(kernel_.num_nodes());
+    for (const FinePanel& panel : kernel_.panels) {
+      const auto given = factors.segment(panel.first, panel.count);
+      auto part = result.segment(panel.first_node, panel.size);
+      if (panel.exact()) {
+        part = given.cwiseAbs();
+      } else {
+        part = (panel.rows.cwiseAbs2().transpose() * given.cwiseAbs2()).cwiseSqrt();
+      }
+    }
+    return result.cwiseMax(1e-300);
+  }
+
+  // diag(factors) Phi matrix
+  Matrix scaled_rows(const Vector& factors, const Matrix& matrix) const {
+    Matrix result(problem_.size(), matrix.cols());
+    for (const FinePanel& panel : kernel_.panels) {
+      const auto given = factors.segment(panel.first, panel.count);
+      const auto part = matrix.middleRows(panel.first_node, panel.size);
+      auto rows = result.middleRows(panel.first, panel.count);
+      if (panel.exact()) {
+        rows = given.asDiagonal() * part;
+      } else {
+        rows.noalias() = panel.rows * part;
+        rows.array().colwise() *= given.array();
+      }
+    }
+    return result;
   }
 
   const BlockLoss& loss_;
   const Problem& problem_;
-  const Reduction& reduction_;
+  const SmoothKernel& kernel_;
   const ContinuumPoint& point_;
   Monitor& monitor_;
-  GradientForm form_;
-  BlockRows rows_;       // sqrt(k) times the interpolation from the nodes
-  BlockRows fine_rows_;  // the same for the finer nodes
-  Vector inverse_root_;
-  Vector bias_gradient_;
-  Matrix columns_, mass_, smooth_;
+  Vector root_;
+  Vector own_values_;  // interpolated exp(F + b) at (i, i); zero where it is not part of the sums
+  Vector to_probability_;
+  LossState state_;
+  double largest_logarithm_ = 0.0;
 };
 
 }  // namespace
 
 CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
                                   const ContinuumPoint& point, Monitor& monitor) {
-  return StructuredCertifier(loss, reduction, point, monitor).run();
+  const SmoothKernel kernel = smooth_kernel(loss.problem(), reduction, point);
+  if (kernel.error <= largest_error) {
+    SmoothCertifier certifier(loss, kernel, point, monitor);
+    if (certifier.evaluate_columns()) {
+      return certifier.finish(nuclear_norm_bound(loss.problem(), reduction, point.m, monitor));
+    }
+  }
+  return certify_visiting(loss, reduction, point, monitor);
 }
 
 }  // namespace ufm

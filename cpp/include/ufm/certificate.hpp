@@ -30,11 +30,19 @@ struct Certificate {
 Certificate certify(const BlockLoss& loss, const LossState& state, const Vector& bias,
                     double nuclear_norm, Monitor& monitor);
 
+// How far parts of a certificate may be from what they stand for.
+struct PartsError {
+  double relative = 0.0;       // of probabilities and losses, as a part of them
+  double entropy = 0.0;        // of a column's entropy, for each unit of wrong probability
+  double bias_gradient = 0.0;  // as a part of the sum of its terms' sizes
+};
+
 // The same from quantities gathered elsewhere: the bias gradient of the loss alone and an upper
 // bound of the norm of the loss gradient between clusters. state.mass is used only when labels are
-// smoothed or logits have offsets.
+// smoothed or logits have offsets. What the parts may be off by is charged to the gap.
 Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, const Vector& bias,
-                               const Vector& bias_gradient, double nuclear_norm, NormBound between);
+                               const Vector& bias_gradient, double nuclear_norm, NormBound between,
+                               const PartsError& error = {});
 
 // The same as certify, after minimising over the bias where what the bias is short of its optimum
 // would cost a noticeable part of the tolerance. state must belong to the point; the point is not

@@ -45,6 +45,14 @@ struct ColumnState {
   double loss;
 };
 
+// The classes of all other clusters in a column, by their logits x_j relative to the mean logit of
+// the own cluster: e_j = k_j exp(x_j - top).
+struct OtherClasses {
+  double top = 0.0;
+  double sum = 0.0;       // sum of e_j
+  double weighted = 0.0;  // sum of e_j x_j
+};
+
 class BlockLoss {
  public:
   // The problem must outlive the loss.
@@ -59,6 +67,10 @@ class BlockLoss {
   // Evaluates column i of M alone and writes its mass, for matrices that are never held whole.
   ColumnState evaluate_column(Index i, const double* m_column, const Vector& scaled_bias,
                               double* mass, double spread_guess = 0.0) const;
+
+  // The same for plain labels from sums over the other clusters. to_mass takes e_j to mass_j.
+  ColumnState column_of(Index i, const OtherClasses& others, double spread_guess,
+                        double& to_mass) const;
 
   // Prepares a state whose columns are then filled one by one; the mass is not held.
   void begin(LossState& state) const;

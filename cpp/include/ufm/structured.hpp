@@ -38,11 +38,15 @@ struct ContinuumPoint {
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
                                const Point& node_point, const Vector& node_amplitudes);
 
-// Certifies the exact problem at a continuum point in memory proportional to C times the number of
-// nodes. All C x C entries are visited, in blocks, to bound what the low-rank form of the
-// gradient leaves out.
-// The result's point.m stays empty.
+// Certifies the exact problem at a continuum point in time and memory proportional to C where
+// exp(F + b) is proved to be interpolated well, else by a visit to all pairs of clusters. The
+// result's point.m stays empty.
 CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
                                   const ContinuumPoint& point, Monitor& monitor);
+
+// In memory proportional to C times the number of nodes: all C x C entries are visited, in blocks,
+// to bound what the low-rank form of the gradient leaves out.
+CertifiedPoint certify_visiting(const BlockLoss& loss, const Reduction& reduction,
+                                const ContinuumPoint& point, Monitor& monitor);
 
 }  // namespace ufm

@@ -95,8 +95,7 @@ double bias_cost(const Problem& problem, const LossState& state, const Vector& b
 double entropy_error(const Problem& problem, const LossState& state, double per_probability,
                      double s) {
   const Vector wrong = state.rest + state.own_other;
-  return s * per_probability *
-         problem.multiplicity.cwiseProduct(problem.loss_weight).dot(wrong);
+  return s * per_probability * problem.multiplicity.cwiseProduct(problem.loss_weight).dot(wrong);
 }
 
 double dual_value(const Problem& problem, const LossState& state, const Vector& bias,
@@ -146,8 +145,7 @@ Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, co
   const Problem& problem = loss.problem();
   Certificate certificate;
   certificate.between = std::move(between);
-  const double within =
-      loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15 + error.relative);
+  const double within = loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15 + error.relative);
   certificate.operator_norm = std::max(certificate.between.upper, within);
   const double s = certificate.operator_norm > problem.lambda_z
                        ? problem.lambda_z / certificate.operator_norm

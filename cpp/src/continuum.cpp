@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "ufm/linalg.hpp"
@@ -13,6 +14,9 @@
 
 namespace ufm {
 namespace {
+
+// Whole matrices of fewer clusters are certified as fast, and to the last digit.
+constexpr Index worth_smoothing = 256;
 
 constexpr ReductionOptions refinements[] = {
     {8, 2.7, 16.0}, {12, 1.5, 24.0}, {16, 1.0, 48.0}, {20, 0.7, 96.0}};
@@ -76,15 +80,7 @@ class Attempt {
       reduction.fill_interpolation(problem);
       const ContinuumPoint point = expand(reduction, coarse);
       result.found = true;
-      if (problem.size() <= dense_limit) {
-        Matrix m = point.m.dense();
-        const double norm = expanded_nuclear_norm(problem, reduction, point.m, m, monitor);
-        result.best =
-            certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
-      } else {
-        result.best = certify_structured(loss_, reduction, point, monitor);
-        result.structured = point.m;
-      }
+      certify(reduction, point, monitor, result);
     }
     result.reason = stopped ? coarse.status : Status::max_iterations;
     result.iterations = coarse.iterations;
@@ -97,6 +93,31 @@ class Attempt {
   }
 
  private:
+  // In linear time where that is enough, else by whole matrices or by a visit to all of them.
+  void certify(const Reduction& reduction, const ContinuumPoint& point, Monitor& monitor,
+               ContinuumResult& result) const {
+    const Problem& problem = loss_.problem();
+    const bool dense = problem.size() <= dense_limit;
+    if (problem.size() >= worth_smoothing) {
+      std::optional<CertifiedPoint> smooth =
+          certify_smooth(loss_, reduction, point, options_.tol, monitor);
+      if (smooth && (!dense || smooth->certificate.relative_gap <= options_.tol)) {
+        result.best = *std::move(smooth);
+        result.structured = point.m;
+        return;
+      }
+    }
+    if (dense) {
+      Matrix m = point.m.dense();
+      const double norm = expanded_nuclear_norm(problem, reduction, point.m, m, monitor);
+      result.best =
+          certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
+    } else {
+      result.best = certify_visiting(loss_, reduction, point, monitor);
+      result.structured = point.m;
+    }
+  }
+
   // Nodes stopped far from their optimum can lead to amplitudes beyond double precision; then Z = 0
   // is what is certified.
   ContinuumPoint expand(const Reduction& reduction, const ReducedSolution& coarse) const {

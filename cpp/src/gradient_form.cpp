@@ -12,8 +12,9 @@ namespace {
 
 constexpr double epsilon = std::numeric_limits<double>::epsilon();
 
-// Factors for the rows and columns of a matrix whose j-th row in each half is coupled to that in the
-// other half by 1: no diagonal entry gets larger than about 1, and both of a pair get the same size.
+// Factors for the rows and columns of a matrix whose j-th row in each half is coupled to that in
+// the other half by 1: no diagonal entry gets larger than about 1, and both of a pair get the same
+// size.
 Vector balanced_pairs(const Vector& diagonal) {
   const Index rank = diagonal.size() / 2;
   const Eigen::ArrayXd first = diagonal.head(rank).array().max(1e-300);
@@ -69,31 +70,30 @@ double lanczos_estimate(const GradientForm& form, Monitor& monitor) {
 
 }  // namespace
 
-NormBound norm_bound(const GradientForm& form, double allowed, Monitor& monitor) {
+NormBound norm_bound(const GradientForm& form, double allowed, double accuracy, Monitor& monitor) {
   const double largest = form.diagonal.cwiseAbs().maxCoeff();
+  const double least = std::max(accuracy, 1e-11);
   NormBound bound;
-  const auto proved = [&](double base, double excess) {
-    monitor.check();
-    const double sigma = base * (1.0 + excess);
-    if (!is_norm_below(form, sigma)) {
-      return false;
+  const auto prove = [&](double base, double up_to) {
+    for (double excess = least; excess <= up_to; excess *= 10.0) {
+      monitor.check();
+      const double sigma = base * (1.0 + excess);
+      if (is_norm_below(form, sigma)) {
+        bound.estimate = base;
+        bound.upper = sigma * (1.0 + 1e-12) + form.remainder;
+        return true;
+      }
     }
-    bound.estimate = base;
-    bound.upper = sigma * (1.0 + 1e-10) + form.remainder;
-    return true;
+    return false;
   };
   // At an optimum the norm is the allowed one, and no estimate of it is needed.
   const double expected = std::max(allowed, largest);
-  for (const double excess : {1e-9, 1e-8, 1e-7}) {
-    if (proved(expected, excess)) {
-      return bound;
-    }
+  if (prove(expected, 100.0 * least)) {
+    return bound;
   }
   const double estimated = std::max(lanczos_estimate(form, monitor), expected);
-  for (const double excess : {1e-9, 1e-8, 1e-7, 3e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0}) {
-    if (proved(estimated, excess)) {
-      return bound;
-    }
+  if (prove(estimated, 10.0)) {
+    return bound;
   }
   bound.estimate = estimated;
   bound.upper = largest + form.left.norm() * form.right.norm() + form.remainder;

@@ -68,8 +68,7 @@ struct Coefficients {
         largest += size[k] * top;
       }
       const double plain =
-          4.0 / (rho - 1.0) *
-          std::exp(growth - static_cast<double>(num_nodes - 1) * std::log(rho));
+          4.0 / (rho - 1.0) * std::exp(growth - static_cast<double>(num_nodes - 1) * std::log(rho));
       best.plain = std::min(best.plain, plain);
       best.weighted = std::min(best.weighted, largest * plain);
     }
@@ -146,8 +145,8 @@ class Builder {
                               transforms[q].transpose())
                                  .cwiseAbs();
         // Kept clusters are looked at one by one, all Chebyshev polynomials together.
-        const Vector by_row = column.kept ? Vector(sizes.rowwise().maxCoeff())
-                                          : Vector(sizes.rowwise().sum());
+        const Vector by_row =
+            column.kept ? Vector(sizes.rowwise().maxCoeff()) : Vector(sizes.rowwise().sum());
         const Vector by_column = row.kept ? Vector(sizes.colwise().maxCoeff().transpose())
                                           : Vector(sizes.colwise().sum().transpose());
         along_rows_[p].size = along_rows_[p].size.cwiseMax(by_row);
@@ -187,13 +186,12 @@ class Builder {
     for (std::size_t p = 0; p < reduction_.panels.size(); ++p) {
       const Panel& panel = reduction_.panels[p];
       const FinePanel& fine = kernel_.panels[p];
-      auto part = from_nodes.block(fine.first_node, panel.first_node, fine.size,
-                                   panel.nodes.size());
+      auto part =
+          from_nodes.block(fine.first_node, panel.first_node, fine.size, panel.nodes.size());
       if (fine.exact()) {
         part = panel.interpolation;
       } else {
-        part = lagrange_matrix(panel.nodes,
-                               chebyshev_points(low(panel), high(panel), fine.size));
+        part = lagrange_matrix(panel.nodes, chebyshev_points(low(panel), high(panel), fine.size));
       }
     }
     kernel_.logits = from_nodes * point.node_values * from_nodes.transpose();
@@ -252,8 +250,7 @@ Vector SmoothKernel::diagonal(const Matrix& node_values) const {
       const auto block =
           node_values.block(panel.first_node, panel.first_node, panel.size, panel.size);
       const Matrix columns = panel.rows * block.transpose();
-      result.segment(panel.first, panel.count) =
-          columns.cwiseProduct(panel.rows).rowwise().sum();
+      result.segment(panel.first, panel.count) = columns.cwiseProduct(panel.rows).rowwise().sum();
     }
   }
   return result;

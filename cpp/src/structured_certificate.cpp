@@ -6,6 +6,7 @@
 // in P and Q and a small bound of E.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "ufm/gradient_form.hpp"
@@ -16,15 +17,16 @@
 namespace ufm {
 namespace {
 
-// Pairs of clusters are visited where the kernel is not known better than this.
+// Of the kernel. More would be charged to the gap.
 constexpr double largest_error = 1e-11;
 
 class SmoothCertifier {
  public:
-  SmoothCertifier(const BlockLoss& loss, const SmoothKernel& kernel, const ContinuumPoint& point,
-                  Monitor& monitor)
+  SmoothCertifier(const BlockLoss& loss, const Reduction& reduction, const SmoothKernel& kernel,
+                  const ContinuumPoint& point, Monitor& monitor)
       : loss_(loss),
         problem_(loss.problem()),
+        reduction_(reduction),
         kernel_(kernel),
         point_(point),
         monitor_(monitor),
@@ -52,18 +54,18 @@ class SmoothCertifier {
     return true;
   }
 
-  CertifiedPoint finish(double nuclear_norm) {
+  CertifiedPoint finish(double tol) {
     CertifiedPoint result;
     result.point.bias = point_.bias;
-    result.nuclear_norm = nuclear_norm;
+    result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, monitor_);
     PartsError error;
     // A probability has the error of exp(F + b) and that of the sum it is divided by.
     error.relative = 2.5 * kernel_.error;
     error.bias_gradient = error.relative;
     error.entropy = kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);
-    const NormBound bound = norm_bound(gradient_form(), problem_.lambda_z, monitor_);
+    const NormBound bound = norm_bound(gradient_form(), problem_.lambda_z, 1e-2 * tol, monitor_);
     result.certificate = certify_from_parts(loss_, state_, point_.bias, bias_gradient(),
-                                            nuclear_norm, bound, error);
+                                            result.nuclear_norm, bound, error);
     result.state = std::move(state_);
     return result;
   }
@@ -84,8 +86,7 @@ class SmoothCertifier {
   void add_column(Index i, double other_logit, double sum, double weighted) {
     const double k = problem_.multiplicity[i];
     // Mean logit of the own cluster.
-    const double centre =
-        other_logit + point_.m.diagonal[i] / (k * std::sqrt(problem_.count[i]));
+    const double centre = other_logit + point_.m.diagonal[i] / (k * std::sqrt(problem_.count[i]));
     OtherClasses others;
     others.top = std::log(sum) - centre;
     others.sum = 1.0;
@@ -104,8 +105,8 @@ class SmoothCertifier {
   Vector bias_gradient() const {
     const Vector weights = problem_.multiplicity.cwiseProduct(problem_.loss_weight);
     const Vector scaled = weights.cwiseProduct(to_probability_);
-    const Vector others = kernel_.spread(kernel_.values * kernel_.gather(scaled)) -
-                          own_values_.cwiseProduct(scaled);
+    const Vector others =
+        kernel_.spread(kernel_.values * kernel_.gather(scaled)) - own_values_.cwiseProduct(scaled);
     return root_.cwiseProduct(others - problem_.loss_weight.cwiseProduct(state_.rest));
   }
 
@@ -114,8 +115,7 @@ class SmoothCertifier {
     const Vector columns = root_.cwiseProduct(weight).cwiseProduct(to_probability_);
     const Vector own = weight.cwiseProduct(state_.rest);
     GradientForm form = low_rank(columns);
-    form.remainder +=
-        2.5 * kernel_.error * (form.left.norm() * form.right.norm() + own.maxCoeff());
+    form.remainder += 2.5 * kernel_.error * (form.left.norm() * form.right.norm() + own.maxCoeff());
     form.diagonal = -own - root_.cwiseProduct(columns).cwiseProduct(own_values_);
     return form;
   }
@@ -180,6 +180,7 @@ class SmoothCertifier {
 
   const BlockLoss& loss_;
   const Problem& problem_;
+  const Reduction& reduction_;
   const SmoothKernel& kernel_;
   const ContinuumPoint& point_;
   Monitor& monitor_;
@@ -192,16 +193,18 @@ class SmoothCertifier {
 
 }  // namespace
 
-CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
-                                  const ContinuumPoint& point, Monitor& monitor) {
+std::optional<CertifiedPoint> certify_smooth(const BlockLoss& loss, const Reduction& reduction,
+                                             const ContinuumPoint& point, double tol,
+                                             Monitor& monitor) {
   const SmoothKernel kernel = smooth_kernel(loss.problem(), reduction, point);
-  if (kernel.error <= largest_error) {
-    SmoothCertifier certifier(loss, kernel, point, monitor);
-    if (certifier.evaluate_columns()) {
-      return certifier.finish(nuclear_norm_bound(loss.problem(), reduction, point.m, monitor));
-    }
+  if (!(kernel.error <= largest_error)) {
+    return std::nullopt;
   }
-  return certify_visiting(loss, reduction, point, monitor);
+  SmoothCertifier certifier(loss, reduction, kernel, point, monitor);
+  if (!certifier.evaluate_columns()) {
+    return std::nullopt;
+  }
+  return certifier.finish(tol);
 }
 
 }  // namespace ufm

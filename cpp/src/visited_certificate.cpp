@@ -91,8 +91,8 @@ Matrix fine_exponentials(const FineNodes& fine, const ContinuumPoint& point) {
 
 class VisitingCertifier {
  public:
-  VisitingCertifier(const BlockLoss& loss, const Reduction& reduction,
-                      const ContinuumPoint& point, Monitor& monitor)
+  VisitingCertifier(const BlockLoss& loss, const Reduction& reduction, const ContinuumPoint& point,
+                    Monitor& monitor)
       : loss_(loss),
         problem_(loss.problem()),
         reduction_(reduction),
@@ -134,9 +134,9 @@ class VisitingCertifier {
     }
     form_.remainder = std::sqrt(squares);
     bias_gradient_.array() /= problem_.multiplicity.array().sqrt();
-    result.certificate = certify_from_parts(loss_, result.state, point_.bias, bias_gradient_,
-                                            result.nuclear_norm,
-                                            norm_bound(form_, problem_.lambda_z, monitor_));
+    result.certificate =
+        certify_from_parts(loss_, result.state, point_.bias, bias_gradient_, result.nuclear_norm,
+                           norm_bound(form_, problem_.lambda_z, 1e-9, monitor_));
     return result;
   }
 
@@ -198,7 +198,7 @@ class VisitingCertifier {
 }  // namespace
 
 CertifiedPoint certify_visiting(const BlockLoss& loss, const Reduction& reduction,
-                                  const ContinuumPoint& point, Monitor& monitor) {
+                                const ContinuumPoint& point, Monitor& monitor) {
   return VisitingCertifier(loss, reduction, point, monitor).run();
 }
 

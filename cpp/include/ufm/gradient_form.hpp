@@ -15,7 +15,8 @@ struct GradientForm {
   double remainder = 0.0;
 };
 
-// An upper bound of the norm. One not much above `allowed` is looked for first: less is not needed.
-NormBound norm_bound(const GradientForm& form, double allowed, Monitor& monitor);
+// An upper bound of the norm, not closer than to the given relative accuracy. One not much above
+// `allowed` is looked for first: less is not needed.
+NormBound norm_bound(const GradientForm& form, double allowed, double accuracy, Monitor& monitor);
 
 }  // namespace ufm

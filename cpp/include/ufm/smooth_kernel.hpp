@@ -18,7 +18,8 @@ struct FinePanel {
   Index count;
   Index first_node;
   Index size;
-  Matrix rows;  // count x size, interpolation from the fine nodes; empty where they are the clusters
+  Matrix
+      rows;  // count x size, interpolation from the fine nodes; empty where they are the clusters
 
   bool exact() const { return rows.size() == 0; }
 };

@@ -2,6 +2,8 @@
 // ever holding it whole.
 #pragma once
 
+#include <optional>
+
 #include "ufm/certificate.hpp"
 #include "ufm/loss.hpp"
 #include "ufm/reduction.hpp"
@@ -38,14 +40,15 @@ struct ContinuumPoint {
 ContinuumPoint expand_solution(const Problem& problem, const Reduction& reduction,
                                const Point& node_point, const Vector& node_amplitudes);
 
-// Certifies the exact problem at a continuum point in time and memory proportional to C where
-// exp(F + b) is proved to be interpolated well, else by a visit to all pairs of clusters. The
-// result's point.m stays empty.
-CertifiedPoint certify_structured(const BlockLoss& loss, const Reduction& reduction,
-                                  const ContinuumPoint& point, Monitor& monitor);
+// Certifies the exact problem at a continuum point in time and memory proportional to C; empty
+// where exp(F + b) is not proved to be interpolated well. The norm of the gradient is not looked
+// for more closely than a small part of tol. The result's point.m stays empty.
+std::optional<CertifiedPoint> certify_smooth(const BlockLoss& loss, const Reduction& reduction,
+                                             const ContinuumPoint& point, double tol,
+                                             Monitor& monitor);
 
-// In memory proportional to C times the number of nodes: all C x C entries are visited, in blocks,
-// to bound what the low-rank form of the gradient leaves out.
+// The same at any point, in memory proportional to C times the number of nodes: all C x C entries
+// are visited, in blocks, to bound what the low-rank form of the gradient leaves out.
 CertifiedPoint certify_visiting(const BlockLoss& loss, const Reduction& reduction,
                                 const ContinuumPoint& point, Monitor& monitor);
 

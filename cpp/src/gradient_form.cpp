@@ -74,17 +74,33 @@ NormBound norm_bound(const GradientForm& form, double allowed, double accuracy, 
   const double largest = form.diagonal.cwiseAbs().maxCoeff();
   const double least = std::max(accuracy, 1e-11);
   NormBound bound;
+  const auto proved = [&](double base, double excess) {
+    monitor.check();
+    const double sigma = base * (1.0 + excess);
+    if (!is_norm_below(form, sigma)) {
+      return false;
+    }
+    bound.estimate = base;
+    bound.upper = sigma * (1.0 + 1e-12) + form.remainder;
+    return true;
+  };
   const auto prove = [&](double base, double up_to) {
-    for (double excess = least; excess <= up_to; excess *= 10.0) {
-      monitor.check();
-      const double sigma = base * (1.0 + excess);
-      if (is_norm_below(form, sigma)) {
-        bound.estimate = base;
-        bound.upper = sigma * (1.0 + 1e-12) + form.remainder;
-        return true;
+    double excess = least;
+    while (!proved(base, excess)) {
+      excess *= 10.0;
+      if (excess > up_to) {
+        return false;
       }
     }
-    return false;
+    // More than wanted: two halvings between the last two, on the scale of logarithms.
+    double step = std::sqrt(10.0);
+    for (int halving = 0; halving < 2 && excess > 10.0 * least; ++halving) {
+      if (proved(base, excess / step)) {
+        excess /= step;
+      }
+      step = std::sqrt(step);
+    }
+    return true;
   };
   // At an optimum the norm is the allowed one, and no estimate of it is needed.
   const double expected = std::max(allowed, largest);

@@ -211,21 +211,25 @@ ReducedSolution run_factored(const BlockLoss& loss, const FactoredStart& start,
   return finish(loss, std::move(iterate), options);
 }
 
-// Goes on from what the nodes told with the factored method.
+// Goes on from what the nodes told with the factored method, which may be stopped before it gets
+// anywhere near.
 ReducedSolution finish_reduced(const BlockLoss& loss, ContinuumResult& reduced,
                                const SolveOptions& options, Monitor& monitor) {
-  FactoredStart start;
+  const double gap = reduced.best.certificate.relative_gap;
   try {
     // Only kept off zero, which is stationary: the point is already nearly optimal.
-    start = start_from(reduced.best.point, 1e-12, monitor);
+    const FactoredStart start = start_from(reduced.best.point, 1e-12, monitor);
+    ReducedSolution solution = run_factored(loss, start, reduced, options, monitor);
+    solution.method = "continuum, factored";
+    if (solution.certificate.relative_gap <= gap) {
+      return solution;
+    }
+    reduced.reason = solution.status;
   } catch (const StopRequest& stop) {
     reduced.reason = status_of(stop);
-    ReducedSolution solution = conclude(loss, std::move(reduced.best), reduced, options);
-    solution.method = "continuum";
-    return solution;
   }
-  ReducedSolution solution = run_factored(loss, start, reduced, options, monitor);
-  solution.method = "continuum, factored";
+  ReducedSolution solution = conclude(loss, std::move(reduced.best), reduced, options);
+  solution.method = "continuum";
   return solution;
 }
 

@@ -11,6 +11,8 @@ import pytest
 import ufm
 from oracles import grouped_oracle
 from problems import Problem, assert_certified
+from soak.check import Problem as JudgedProblem
+from soak.check import check_solution
 
 HUGE = (300_000, (100_000, 120_000, 80_000), (500.0, 60.0, 7.0))
 
@@ -45,6 +47,29 @@ def test_gap_of_counts_that_hardly_differ(spread, above, lambda_b):
     counts = np.linspace(1000.0, 1000.0 * (1.0 + spread), 299)
     problem = Problem(tuple(counts), (1.0 + above) * math.sqrt(1000.0) / counts.sum(), lambda_b)
     assert_certified(problem, problem.solve(tol=1e-8, method="continuum"), 1e-8)
+
+
+@pytest.mark.parametrize("lambda_b", [1e-3, math.inf])
+@pytest.mark.parametrize("multiple", [0.02, 0.5, 2.0, 30.0])
+def test_gap_of_thousands_of_different_counts(multiple, lambda_b):
+    """More than are ever held as a matrix, some of them several times, from 3 to 30,000."""
+    rng = np.random.default_rng(7)
+    counts = np.repeat(3.0 * 10_000.0 ** np.sort(rng.random(1700)), rng.integers(1, 9, 1700))
+    judged = JudgedProblem(counts, multiple * math.sqrt(counts.min()) / counts.sum(), lambda_b)
+    solution = ufm.solve(counts, judged.lambda_z, lambda_b)
+    assert solution.converged and solution.method == "continuum"
+    result = check_solution("", judged, solution, allowed=frozenset())
+    assert result.faults == [] and result.proof.startswith("proved")
+
+
+@pytest.mark.parametrize("multiple", [0.5, 2.0])
+def test_100_000_different_counts(multiple):
+    counts = 10.0 * 250.0 ** np.linspace(1.0, 0.0, 100_000)
+    solution = ufm.solve(counts, multiple * np.sqrt(10.0) / counts.sum(), 0.01)
+    assert solution.converged and solution.num_clusters == counts.size
+    column = solution.column(50_000)
+    assert column.argmax() == 50_000
+    assert abs(column.sum()) < 1e-9 * np.abs(column).sum()
 
 
 def test_three_clusters_of_300_000_classes():

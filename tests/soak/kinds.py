@@ -107,7 +107,7 @@ def many_sizes(rng: Generator) -> Iterator[Result]:
     )
     if 0 < problem.lambda_b < 1e-6:
         problem = Problem(problem.counts, problem.lambda_z, 1e-3, problem.loss)
-    tol = float(rng.choice([1e-4, 1e-6]))
+    tol = float(rng.choice([1e-4, 1e-6] if distinct > 1200 else [1e-4, 1e-6, 1e-8]))
     yield _solve("many sizes", rng, problem, seconds=60.0, tol=tol)
 
 

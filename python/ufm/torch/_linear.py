@@ -21,7 +21,8 @@ def linear_parameters(
         If its shape does not fit.
     """
     weight, bias = getattr(classifier, "weight", None), getattr(classifier, "bias", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2:
+    # An embedding has such a weight too, but no bias, not even None.
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not hasattr(classifier, "bias"):
         raise TypeError(
             "classifier must be a linear layer with a weight of shape (K, d), "
             f"got {type(classifier).__name__}"

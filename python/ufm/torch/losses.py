@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional
 
 from ufm.problem import check_positive, check_real
+from ufm.torch._linear import linear_parameters
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def ufm_loss(
     >>> ufm_loss(torch.randn(60, 16), torch.arange(60) % 3, classifier, penalty).shape
     torch.Size([])
     """
-    num_classes, dim = _check_classifier(classifier).shape
+    num_classes, dim = linear_parameters(classifier)[0].shape
     if not isinstance(penalty, FeaturePenalty):
         raise TypeError(f"penalty must be a FeaturePenalty, got {penalty!r:.80}")
     number = next(iter(getattr(features, "shape", ())), 0)
@@ -310,18 +311,10 @@ def centre_bias(classifier: torch.nn.Linear) -> None:
     >>> abs(layer.bias.sum().item()) < 1e-6
     True
     """
-    _check_classifier(classifier)
+    linear_parameters(classifier)
     if classifier.bias is not None:
         bias = cast(torch.Tensor, classifier.bias)
         bias.sub_(bias.mean())
-
-
-def _check_classifier(classifier: Any) -> torch.Tensor:
-    """The weight (K, d) of a linear layer."""
-    weight = getattr(classifier, "weight", None)
-    if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or not hasattr(classifier, "bias"):
-        raise TypeError(f"classifier must be a linear layer, got {type(classifier).__name__}")
-    return weight
 
 
 def _check_fraction(name: str, value: float) -> None:

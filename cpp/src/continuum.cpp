@@ -25,7 +25,7 @@ constexpr ReductionOptions refinements[] = {
 double expanded_nuclear_norm(const Problem& problem, const Reduction& reduction,
                              const StructuredMatrix& m, const Matrix& dense, Monitor& monitor) {
   const bool few_nodes = 8 * m.left.cols() < m.diagonal.size() && m.diagonal.size() > 256;
-  return few_nodes ? nuclear_norm_bound(problem, reduction, m, monitor)
+  return few_nodes ? nuclear_norm_bound(problem, reduction, m, accurate_power, monitor)
                    : nuclear_norm(dense, monitor);
 }
 

@@ -38,12 +38,8 @@ Matrix append_scaled(const Matrix& a, const Vector& factors, const ConstBlock& c
   return result;
 }
 
-// Measured on counts that hardly differ, just above a threshold: 1 leaves up to 1e-7 of the
-// objective, 2 and 3 leave 3e-9 and 3e-10, in the same time.
-constexpr int highest_power = 3;
-
 // The rows [first, first + basis.rows()) of X = diag(d) + L R^T, d >= 0, in two bases. Orthonormal
-// columns G span diag(d)^(1/2) times these rows of d^p L and d^p R for p up to highest_power; the
+// columns G span diag(d)^(1/2) times these rows of d^p L and d^p R for p up to some power; the
 // columns of `basis` span those and diag(d)^(1/2) G, which is `basis` times `inside`.
 struct PanelBasis {
   Index first;
@@ -57,7 +53,8 @@ PanelBasis basis_of_kept(Index first, const Vector& d) {
   return {first, Matrix::Identity(d.size(), d.size()), Matrix(d.cwiseSqrt().asDiagonal())};
 }
 
-PanelBasis panel_basis(const Problem& problem, const Panel& panel, const Vector& d) {
+PanelBasis panel_basis(const Problem& problem, const Panel& panel, const Vector& d,
+                       int highest_power) {
   if (panel.kept) {
     return basis_of_kept(panel.first, d);
   }
@@ -126,7 +123,7 @@ Vector StructuredMatrix::diagonal_entries() const {
 }
 
 double nuclear_norm_bound(const Problem& problem, const Reduction& reduction,
-                          const StructuredMatrix& matrix, Monitor& monitor) {
+                          const StructuredMatrix& matrix, int highest_power, Monitor& monitor) {
   // For orthonormal columns G, D - D^(1/2) G G^T D^(1/2) is positive semidefinite: its nuclear norm
   // is its trace. What it leaves of X = D + L R^T has few columns and rows, all within the span of
   // the panels' bases Q: Q (F F^T + Q^T L R^T Q) Q^T. The triangle inequality adds the two, and is
@@ -137,7 +134,8 @@ double nuclear_norm_bound(const Problem& problem, const Reduction& reduction,
   Index size = 0;
   for (const Panel& panel : reduction.panels) {
     monitor.check();
-    bases.push_back(panel_basis(problem, panel, matrix.diagonal.segment(panel.first, panel.count)));
+    bases.push_back(panel_basis(problem, panel, matrix.diagonal.segment(panel.first, panel.count),
+                                highest_power));
     size += bases.back().basis.cols();
   }
   Matrix left(size, columns);

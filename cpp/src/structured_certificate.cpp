@@ -57,15 +57,21 @@ class SmoothCertifier {
   CertifiedPoint finish(double tol) {
     CertifiedPoint result;
     result.point.bias = point_.bias;
-    result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, monitor_);
     PartsError error;
     // A probability has the error of exp(F + b) and that of the sum it is divided by.
     error.relative = 2.5 * kernel_.error;
     error.bias_gradient = error.relative;
     error.entropy = kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);
     const NormBound bound = norm_bound(gradient_form(), problem_.lambda_z, 1e-2 * tol, monitor_);
-    result.certificate = certify_from_parts(loss_, state_, point_.bias, bias_gradient(),
-                                            result.nuclear_norm, bound, error);
+    const Vector imbalance = bias_gradient();
+    for (const int power : {usual_power, accurate_power}) {
+      result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, power, monitor_);
+      result.certificate = certify_from_parts(loss_, state_, point_.bias, imbalance,
+                                              result.nuclear_norm, bound, error);
+      if (result.certificate.relative_gap <= tol) {
+        break;
+      }
+    }
     result.state = std::move(state_);
     return result;
   }

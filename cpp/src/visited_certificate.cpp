@@ -122,7 +122,8 @@ class VisitingCertifier {
   CertifiedPoint run() {
     CertifiedPoint result;
     result.point.bias = point_.bias;
-    result.nuclear_norm = nuclear_norm_bound(problem_, reduction_, point_.m, monitor_);
+    result.nuclear_norm =
+        nuclear_norm_bound(problem_, reduction_, point_.m, accurate_power, monitor_);
     loss_.begin(result.state);
     bias_gradient_ = Vector::Zero(problem_.size());
     double squares = 0.0;

@@ -172,8 +172,8 @@ py::tuple group(const Doubles& counts, const Doubles& class_weights, const Doubl
     using Value = std::decay_t<decltype(*values.data())>;
     return py::array_t<Value>(static_cast<py::ssize_t>(values.size()), values.data());
   };
-  return py::make_tuple(copy(grouping.cluster_of), copy(problem.count), copy(problem.loss_weight),
-                        copy(problem.multiplicity));
+  return py::make_tuple(copy(grouping.take_cluster_of(counts.size())), copy(problem.count),
+                        copy(problem.loss_weight), copy(problem.multiplicity));
 }
 
 }  // namespace

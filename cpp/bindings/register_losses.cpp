@@ -58,8 +58,8 @@ py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& m
     loss.evaluate(m, scaled_bias, state);
     loss.gradient(state, gradient, bias_gradient);
     loss.hessian_product(state, dm, dbias, product, bias_product);
-    amplitudes = loss.amplitudes(state);
     certificate = certify(loss, state, scaled_bias, norm, quiet);
+    amplitudes = state.take_amplitudes(problem);
   }
   py::dict result;
   result["value"] = state.value;

@@ -4,10 +4,12 @@
 
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "python_monitor.hpp"
 #include "registry.hpp"
@@ -65,22 +67,25 @@ Vector to_vector(const std::optional<Doubles>& values) {
 using Start = std::tuple<Matrix, Vector, Vector>;
 
 // Takes long vectors over; short ones are copied sooner than owned.
-py::object to_array(Vector values) {
-  constexpr Index worth_owning = 4096;
-  if (values.size() < worth_owning) {
-    return py::array_t<double>(values.size(), values.data());
+template <typename Values>
+py::array to_array(Values values) {
+  using Value = typename Values::value_type;
+  constexpr py::ssize_t worth_owning = 4096;
+  const auto size = static_cast<py::ssize_t>(values.size());
+  if (size < worth_owning) {
+    return py::array_t<Value>(size, values.data());
   }
-  return py::cast(std::move(values));
+  auto held = std::make_unique<Values>(std::move(values));
+  const py::capsule owner(held.get(), [](void* it) { delete static_cast<Values*>(it); });
+  return py::array_t<Value>(size, held.release()->data(), owner);
 }
 
 // Named as the fields of ufm.Solution, but for m and structured, of which one is None. Takes all
 // over: copies of large ones would take longer than solving the nodes.
-py::dict describe(Problem problem, const Grouping& grouping, ReducedSolution solution) {
-  const auto& clusters = grouping.cluster_of;
+py::dict describe(Problem problem, std::vector<Index> cluster_of, ReducedSolution solution) {
   StructuredMatrix& structured = solution.structured;
   py::dict fields;
-  fields["cluster_of"] =
-      py::array_t<Index>(static_cast<py::ssize_t>(clusters.size()), clusters.data());
+  fields["cluster_of"] = to_array(std::move(cluster_of));
   fields["cluster_count"] = to_array(std::move(problem.count));
   fields["cluster_loss_weight"] = to_array(std::move(problem.loss_weight));
   fields["multiplicity"] = to_array(std::move(problem.multiplicity));
@@ -122,7 +127,7 @@ py::dict solve_problem(const Doubles& counts, const std::optional<Doubles>& clas
     options.start = &start;
   }
   PythonMonitor monitor(std::move(progress), time_limit);
-  const Vector given_counts = to_vector(counts);
+  const Eigen::Map<const Vector> given_counts(counts.data(), counts.size());
   const Vector given_weights = to_vector(class_weights);
   const LossShape shape{to_vector(scale), to_vector(offset), smoothing};
   Problem problem;
@@ -137,7 +142,7 @@ py::dict solve_problem(const Doubles& counts, const std::optional<Doubles>& clas
     throw std::runtime_error("the solve was abandoned");
   }
   monitor.rethrow();
-  return describe(std::move(problem), grouping, std::move(solution));
+  return describe(std::move(problem), grouping.take_cluster_of(counts.size()), std::move(solution));
 }
 
 using Columns = py::array_t<double, py::array::f_style | py::array::forcecast>;
@@ -153,7 +158,8 @@ py::array_t<double> expand_to_classes(const py::array_t<Index, py::array::c_styl
   return z;
 }
 
-bool enough_distinct(const Vector& counts, const Vector& class_weights, Index limit) {
+bool enough_distinct(const Doubles& counts, const Doubles& class_weights, Index limit) {
+  const py::gil_scoped_release release;
   return has_distinct(counts.data(), class_weights.size() ? class_weights.data() : nullptr,
                       counts.size(), limit);
 }
@@ -183,7 +189,7 @@ void register_solver(py::module_& module) {
   module.def("expand_classes", &expand_to_classes, py::arg("cluster_of"), py::arg("count"),
              py::arg("multiplicity"), py::arg("m"), py::arg("amplitudes"));
   module.def("has_distinct", &enough_distinct, py::arg("counts"), py::arg("class_weights"),
-             py::arg("limit"), py::call_guard<py::gil_scoped_release>());
+             py::arg("limit"));
   module.def("zero_solution", &zero_solution, py::arg("counts"), py::arg("class_weights"),
              py::arg("lambda_b"), py::arg("scale"), py::arg("offset"), py::arg("smoothing"),
              "Bias per cluster and lambda_max of the solution Z = 0.");

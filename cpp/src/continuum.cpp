@@ -59,15 +59,14 @@ class AbandonOnly final : public Monitor {
 // One refinement: solve the nodes, expand, certify.
 class Attempt {
  public:
-  Attempt(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor)
-      : loss_(loss), options_(options), monitor_(monitor), coarse_options_(options) {
+  Attempt(const Problem& problem, const SolveOptions& options, Monitor& monitor)
+      : problem_(problem), options_(options), monitor_(monitor), coarse_options_(options) {
     coarse_options_.method = Method::factored;
     coarse_options_.start = nullptr;
     coarse_options_.tol = std::max(1e-2 * options.tol, 1e-12);
   }
 
   ContinuumResult run(Reduction& reduction, int iterations_before) {
-    const Problem& problem = loss_.problem();
     NodesMonitor nodes(monitor_, iterations_before);
     coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
     const ReducedSolution coarse = solve(reduction.problem, coarse_options_, nodes);
@@ -77,10 +76,14 @@ class Attempt {
     ContinuumResult result;
     {
       const Stopwatch stopwatch(result.certificate_seconds);
-      reduction.fill_interpolation(problem);
+      const BlockLoss loss(problem_);
+      reduction.fill_interpolation(problem_);
       const ContinuumPoint point = expand(reduction, coarse);
       result.found = true;
-      certify(reduction, point, monitor, result);
+      certify(loss, reduction, point, monitor, result);
+      // The memory that the certificate took is given back at its expense.
+      reduction.drop_interpolation();
+      result.best.state.drop_columns();
     }
     result.reason = stopped ? coarse.status : Status::max_iterations;
     result.iterations = coarse.iterations;
@@ -94,13 +97,12 @@ class Attempt {
 
  private:
   // In linear time where that is enough, else by whole matrices or by a visit to all of them.
-  void certify(const Reduction& reduction, const ContinuumPoint& point, Monitor& monitor,
-               ContinuumResult& result) const {
-    const Problem& problem = loss_.problem();
-    const bool dense = problem.size() <= dense_limit;
-    if (problem.size() >= worth_smoothing) {
+  void certify(const BlockLoss& loss, const Reduction& reduction, const ContinuumPoint& point,
+               Monitor& monitor, ContinuumResult& result) const {
+    const bool dense = problem_.size() <= dense_limit;
+    if (problem_.size() >= worth_smoothing) {
       std::optional<CertifiedPoint> smooth =
-          certify_smooth(loss_, reduction, point, options_.tol, monitor);
+          certify_smooth(loss, reduction, point, options_.tol, monitor);
       if (smooth && (!dense || smooth->certificate.relative_gap <= options_.tol)) {
         result.best = *std::move(smooth);
         result.structured = point.m;
@@ -109,11 +111,11 @@ class Attempt {
     }
     if (dense) {
       Matrix m = point.m.dense();
-      const double norm = expanded_nuclear_norm(problem, reduction, point.m, m, monitor);
+      const double norm = expanded_nuclear_norm(problem_, reduction, point.m, m, monitor);
       result.best =
-          certify_best(loss_, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
+          certify_best(loss, {std::move(m), point.bias}, norm, options_.tol, false, monitor);
     } else {
-      result.best = certify_visiting(loss_, reduction, point, monitor);
+      result.best = certify_visiting(loss, reduction, point, monitor);
       result.structured = point.m;
     }
   }
@@ -121,22 +123,20 @@ class Attempt {
   // Nodes stopped far from their optimum can lead to amplitudes beyond double precision; then Z = 0
   // is what is certified.
   ContinuumPoint expand(const Reduction& reduction, const ReducedSolution& coarse) const {
-    ContinuumPoint point =
-        expand_solution(loss_.problem(), reduction, coarse.point, coarse.amplitudes);
+    ContinuumPoint point = expand_solution(problem_, reduction, coarse.point, coarse.amplitudes);
     const StructuredMatrix& m = point.m;
     if (!m.diagonal.allFinite() || !m.left.allFinite() || !m.right.allFinite() ||
         !point.bias.allFinite()) {
       const Point zero{Matrix::Zero(reduction.problem.size(), reduction.problem.size()),
                        Vector::Zero(reduction.problem.size())};
-      point =
-          expand_solution(loss_.problem(), reduction, zero, Vector::Zero(reduction.problem.size()));
+      point = expand_solution(problem_, reduction, zero, Vector::Zero(reduction.problem.size()));
       point.m.diagonal.setZero();
       point.m.left.setZero();
     }
     return point;
   }
 
-  const BlockLoss& loss_;
+  const Problem& problem_;
   const SolveOptions& options_;
   Monitor& monitor_;
   SolveOptions coarse_options_;
@@ -144,10 +144,9 @@ class Attempt {
 
 }  // namespace
 
-ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& options,
+ContinuumResult solve_continuum(const Problem& problem, const SolveOptions& options,
                                 Monitor& monitor) {
-  const Problem& problem = loss.problem();
-  Attempt attempt(loss, options, monitor);
+  Attempt attempt(problem, options, monitor);
   ContinuumResult best;
   Status reason = Status::max_iterations;
   int iterations = 0;

@@ -20,8 +20,7 @@ std::optional<Iterate> find_optimum(const Problem& problem, const SolveOptions& 
 
 }  // namespace
 
-std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const SolveOptions& options) {
-  const Problem& problem = loss.problem();
+std::optional<ReducedSolution> solve_directly(const Problem& problem, const SolveOptions& options) {
   if (options.method != Method::automatic || problem.size() > 2 || !problem.is_plain()) {
     return std::nullopt;
   }
@@ -29,6 +28,7 @@ std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const Solve
   if (!iterate) {
     return std::nullopt;
   }
+  const BlockLoss loss(problem);
   LossState state;
   loss.evaluate(iterate->point.m, iterate->point.bias, state);
   Monitor quiet;
@@ -37,7 +37,7 @@ std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const Solve
     const Stopwatch stopwatch(solution.certificate_seconds);
     solution.certificate = certify(loss, state, iterate->point.bias, iterate->nuclear_norm, quiet);
   }
-  solution.amplitudes = loss.amplitudes(state);
+  solution.amplitudes = state.take_amplitudes(problem);
   solution.nuclear_norm = iterate->nuclear_norm + state.amplitude_norm;
   solution.point = std::move(iterate->point);
   solution.iterations = iterate->iterations;
@@ -52,12 +52,11 @@ std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const Solve
 
 ReducedSolution solve(const Problem& problem, const SolveOptions& options, Monitor& monitor) {
   validate(problem);
-  const BlockLoss loss(problem);
-  std::optional<ReducedSolution> direct = solve_directly(loss, options);
+  std::optional<ReducedSolution> direct = solve_directly(problem, options);
   if (direct && direct->status == Status::converged) {
     return *std::move(direct);
   }
-  ReducedSolution solution = solve_iteratively(loss, options, monitor);
+  ReducedSolution solution = solve_iteratively(problem, options, monitor);
   if (direct && direct->certificate.relative_gap < solution.certificate.relative_gap) {
     direct->status = solution.status;
     return *std::move(direct);

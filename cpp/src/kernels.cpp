@@ -87,6 +87,16 @@ double largest(Index size, const double* x) {
 }
 
 UFM_MULTIVERSION
+bool all_between(Index size, const double* x, double low, double high) {
+  double outside = 0.0;
+  UFM_SIMD_SUM(outside)
+  for (Index j = 0; j < size; ++j) {
+    outside += x[j] >= low && x[j] <= high ? 0.0 : 1.0;
+  }
+  return outside == 0.0;
+}
+
+UFM_MULTIVERSION
 ExponentialSums exponentials(Index size, const double* multiplicity, double top, double* x) {
   double sum = 0.0;
   double weighted = 0.0;

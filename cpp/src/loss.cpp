@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
 
 #include "ufm/kernels.hpp"
 
@@ -47,6 +48,18 @@ double SpreadEquation::solve(double log_others, double guess) const {
     }
   }
   return d;
+}
+
+Vector LossState::take_amplitudes(const Problem& problem) {
+  spread = spread.array() * problem.count.array().sqrt() / problem.scale.array();
+  return std::move(spread);
+}
+
+void LossState::drop_columns() {
+  mass = Matrix();
+  for (Vector* vector : {&own_other, &rest, &p_own, &log_own, &mean_log}) {
+    *vector = Vector();
+  }
 }
 
 BlockLoss::BlockLoss(const Problem& problem)
@@ -237,10 +250,6 @@ Vector BlockLoss::amplitude_gradient(const LossState& state) const {
     }
   }
   return result;
-}
-
-Vector BlockLoss::amplitudes(const LossState& state) const {
-  return state.spread.array() * problem_.count.array().sqrt() / problem_.scale.array();
 }
 
 }  // namespace ufm

@@ -5,12 +5,15 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 #include <set>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 #include <utility>
+
+#include "ufm/kernels.hpp"
 
 namespace ufm {
 namespace {
@@ -28,7 +31,13 @@ void require_value(bool condition, const char* rule, double value) {
   }
 }
 
-void require_positive(const Vector& values, const char* name, double lowest = 0.0) {
+void require_positive(const Eigen::Ref<const Vector>& values, const char* name,
+                      double lowest = 0.0) {
+  const double least = std::max(lowest, std::numeric_limits<double>::denorm_min());
+  if (kernels::all_between(values.size(), values.data(), least,
+                           std::numeric_limits<double>::max())) {
+    return;
+  }
   for (Index i = 0; i < values.size(); ++i) {
     if (!(std::isfinite(values[i]) && values[i] > 0.0 && values[i] >= lowest)) {
       std::ostringstream message;
@@ -42,10 +51,18 @@ void require_positive(const Vector& values, const char* name, double lowest = 0.
   }
 }
 
-Vector gather(const Vector& values, const std::vector<Index>& indices, double otherwise) {
-  Vector result(static_cast<Index>(indices.size()));
+// A value of each cluster, from those of the classes.
+Vector gather(const Eigen::Ref<const Vector>& values, const Grouping& grouping, double otherwise) {
+  const std::vector<Index>& indices = grouping.representative;
+  if (values.size() == 0) {
+    return Vector::Constant(grouping.multiplicity.size(), otherwise);
+  }
+  if (indices.empty()) {
+    return values;
+  }
+  Vector result(grouping.multiplicity.size());
   for (Index i = 0; i < result.size(); ++i) {
-    result[i] = values.size() ? values[indices[static_cast<std::size_t>(i)]] : otherwise;
+    result[i] = values[indices[static_cast<std::size_t>(i)]];
   }
   return result;
 }
@@ -96,19 +113,29 @@ bool many_distinct(Index size, std::size_t limit, const GetValue& value) {
 template <typename Value>
 Grouping group_falling(const Value* values, std::size_t size) {
   Grouping grouping;
-  grouping.cluster_of.resize(size);
   std::size_t distinct = 1;
   for (std::size_t k = 1; k < size; ++k) {
     distinct += values[k] != values[k - 1] ? 1 : 0;
   }
-  grouping.representative.reserve(distinct);
-  grouping.multiplicity = Vector::Zero(static_cast<Index>(distinct));
-  for (std::size_t k = 0; k < size; ++k) {
-    if (k == 0 || values[k] != values[k - 1]) {
-      grouping.representative.push_back(static_cast<Index>(k));
-    }
-    grouping.cluster_of[k] = static_cast<Index>(grouping.representative.size()) - 1;
-    grouping.multiplicity[grouping.cluster_of[k]] += 1.0;
+  if (distinct == size) {
+    grouping.multiplicity = Vector::Ones(static_cast<Index>(size));
+    return grouping;
+  }
+  grouping.cluster_of.resize(size);
+  grouping.representative.resize(distinct);
+  grouping.multiplicity.resize(static_cast<Index>(distinct));
+  // From the end, so that the first class of a cluster is the last to be written.
+  std::size_t cluster = distinct - 1;
+  for (std::size_t k = size; k-- > 0;) {
+    grouping.cluster_of[k] = static_cast<Index>(cluster);
+    grouping.representative[cluster] = static_cast<Index>(k);
+    cluster -= k > 0 && values[k] != values[k - 1] ? 1 : 0;
+  }
+  auto end = static_cast<Index>(size);
+  for (cluster = distinct; cluster-- > 0;) {
+    const Index first = grouping.representative[cluster];
+    grouping.multiplicity[static_cast<Index>(cluster)] = static_cast<double>(end - first);
+    end = first;
   }
   return grouping;
 }
@@ -149,15 +176,27 @@ Grouping group_values(const Value* values, std::size_t size) {
   return grouping;
 }
 
+// A threshold ratio: on the threshold itself, rounding is not to decide.
+double without_rounding(double ratio) {
+  constexpr double rounding = 8.0 * std::numeric_limits<double>::epsilon();
+  return std::abs(ratio - 1.0) <= rounding ? 1.0 : ratio;
+}
+
 }  // namespace
 
 bool Problem::has_bias() const { return lambda_b < std::numeric_limits<double>::infinity(); }
 
 double Problem::threshold_ratio(Index i) const {
-  const double ratio = lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing;
-  // On the threshold itself, rounding is not to decide.
-  constexpr double rounding = 8.0 * std::numeric_limits<double>::epsilon();
-  return std::abs(ratio - 1.0) <= rounding ? 1.0 : ratio;
+  return without_rounding(lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing);
+}
+
+Vector Problem::threshold_ratios(Index first, Index number) const {
+  const auto part = [=](const Vector& values) { return values.segment(first, number).array(); };
+  Vector ratios = lambda_z * part(count).sqrt() / (part(loss_weight) * part(scale)) + smoothing;
+  for (double& ratio : ratios) {
+    ratio = without_rounding(ratio);
+  }
+  return ratios;
 }
 
 bool Problem::amplitude_active(Index i) const {
@@ -165,7 +204,8 @@ bool Problem::amplitude_active(Index i) const {
 }
 
 bool Problem::is_plain() const {
-  return smoothing == 0.0 && (scale.array() == 1.0).all() && (offset.array() == 0.0).all();
+  return smoothing == 0.0 && kernels::all_between(size(), scale.data(), 1.0, 1.0) &&
+         kernels::all_between(size(), offset.data(), 0.0, 0.0);
 }
 
 Vector Problem::flat_direction() const {
@@ -205,6 +245,14 @@ void validate(const Problem& problem) {
                 problem.smoothing);
 }
 
+std::vector<Index> Grouping::take_cluster_of(Index num_classes) {
+  if (representative.empty()) {
+    cluster_of.resize(static_cast<std::size_t>(num_classes));
+    std::iota(cluster_of.begin(), cluster_of.end(), Index{0});
+  }
+  return std::move(cluster_of);
+}
+
 Grouping group_classes(const std::vector<const double*>& keys, Index num_classes) {
   if (keys.size() == 1) {
     return group_values(keys[0], static_cast<std::size_t>(num_classes));
@@ -234,8 +282,8 @@ bool has_distinct(const double* counts, const double* class_weights, Index num_c
   return enough([=](Index k) { return std::make_pair(counts[k], class_weights[k]); });
 }
 
-Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
-                     double lambda_b, const LossShape& shape, Grouping& grouping) {
+Problem make_problem(const Eigen::Ref<const Vector>& counts, const Vector& class_weights,
+                     double lambda_z, double lambda_b, const LossShape& shape, Grouping& grouping) {
   const Index num_classes = counts.size();
   require(num_classes > 0, "counts must hold at least one class");
   require_positive(counts, "counts");
@@ -254,13 +302,15 @@ Problem make_problem(const Vector& counts, const Vector& class_weights, double l
   grouping = group_classes(keys, num_classes);
 
   Problem problem;
-  problem.count = gather(counts, grouping.representative, 1.0);
-  problem.multiplicity = grouping.multiplicity;
-  problem.loss_weight =
-      gather(class_weights, grouping.representative, 1.0).cwiseProduct(problem.count) /
-      counts.sum();
-  problem.scale = gather(shape.scale, grouping.representative, 1.0);
-  problem.offset = gather(shape.offset, grouping.representative, 0.0);
+  problem.count = gather(counts, grouping, 1.0);
+  problem.loss_weight = problem.count / counts.sum();
+  if (class_weights.size()) {
+    problem.loss_weight =
+        gather(class_weights, grouping, 1.0).cwiseProduct(problem.count) / counts.sum();
+  }
+  problem.scale = gather(shape.scale, grouping, 1.0);
+  problem.offset = gather(shape.offset, grouping, 0.0);
+  problem.multiplicity = std::move(grouping.multiplicity);
   problem.smoothing = shape.smoothing;
   problem.lambda_z = lambda_z;
   problem.lambda_b = lambda_b;

@@ -7,33 +7,29 @@
 namespace ufm {
 namespace {
 
-struct Measure {
-  Vector points;
-  Vector mass;
-};
-
 constexpr Index bins = 512;
 
-// The moments of a bin up to the third, about its first point.
+// The moments of a bin's values up to the third, relative to its first value.
 class Bin {
  public:
-  explicit Bin(double origin) : origin_(origin) {}
+  explicit Bin(double origin) : origin_(origin), inverse_(1.0 / origin) {}
 
-  void add(double point, double mass) {
-    const double t = point - origin_;
+  void add(double value, double mass) {
+    const double t = (value - origin_) * inverse_;
     total_ += mass;
     first_ += mass * t;
     second_ += mass * t * t;
     third_ += mass * t * t * t;
   }
 
-  // Appends the Gauss rule with two nodes, or one where the points of the bin are as good as one.
-  void append_to(Measure& measure, Index& size) const {
+  // Appends the logarithms of the Gauss rule with two nodes, or one where the values of the bin,
+  // which is as wide in their logarithms, are as good as one.
+  void append_to(Measure& measure, Index& size, double width) const {
     const double mean = first_ / total_;
     const double variance = second_ / total_ - mean * mean;
-    constexpr double width = 2.0 / bins;
-    if (variance < 1e-10 * width * width) {
-      measure.points[size] = origin_ + mean;
+    const double log_origin = std::log(origin_);
+    if (!(variance > 1e-10 * width * width)) {
+      measure.points[size] = log_origin + std::log1p(mean);
       measure.mass[size++] = total_;
       return;
     }
@@ -42,35 +38,41 @@ class Bin {
     const double root = std::sqrt(skew * skew + 4.0 * variance);
     const double upper = 0.5 * (skew + root);
     const double lower = 0.5 * (skew - root);
-    measure.points[size] = origin_ + mean + upper;
+    measure.points[size] = log_origin + std::log1p(mean + upper);
     measure.mass[size++] = -total_ * lower / root;
-    measure.points[size] = origin_ + mean + lower;
+    measure.points[size] = log_origin + std::log1p(mean + lower);
     measure.mass[size++] = total_ * upper / root;
   }
 
  private:
   double origin_;
+  double inverse_;
   double total_ = 0.0;
   double first_ = 0.0;
   double second_ = 0.0;
   double third_ = 0.0;
 };
 
-// At most two points for each of many bins of [-1, 1], with the bins' moments up to the third. For
-// smooth functions that leaves out less than rounding does.
-Measure condense(const Measure& measure) {
+// At most two points for each of many bins of equal width in the logarithm, with the moments up to
+// the third of the bins' values. The logarithm is smooth across a bin, so that none is taken of
+// the values themselves.
+Measure condense(const Eigen::Ref<const Vector>& values, const Eigen::Ref<const Vector>& mass) {
   Measure result{Vector(2 * bins), Vector(2 * bins)};
   Index size = 0;
-  const auto bin_of = [](double t) {
-    return std::min(static_cast<Index>(0.5 * (t + 1.0) * static_cast<double>(bins)), bins - 1);
-  };
-  for (Index i = 0; i < measure.points.size();) {
-    const Index bin = bin_of(measure.points[i]);
-    Bin moments(measure.points[i]);
-    for (; i < measure.points.size() && bin_of(measure.points[i]) == bin; ++i) {
-      moments.add(measure.points[i], measure.mass[i]);
+  const Index count = values.size();
+  const double high = std::log(values[0]);
+  const double width = (high - std::log(values[count - 1])) / static_cast<double>(bins);
+  Index i = 0;
+  for (Index bin = 1; i < count; ++bin) {
+    const double end = bin < bins ? std::exp(high - static_cast<double>(bin) * width) : 0.0;
+    if (!(values[i] > end)) {
+      continue;
     }
-    moments.append_to(result, size);
+    Bin moments(values[i]);
+    for (; i < count && values[i] > end; ++i) {
+      moments.add(values[i], mass[i]);
+    }
+    moments.append_to(result, size, width);
   }
   result.points.conservativeResize(size);
   result.mass.conservativeResize(size);
@@ -111,15 +113,18 @@ GaussRule standard_rule(const Measure& measure, Index num_nodes) {
 
 }  // namespace
 
-GaussRule gauss_rule(const Eigen::Ref<const Vector>& points, const Eigen::Ref<const Vector>& mass,
-                     Index num_nodes) {
+Measure log_measure(const Eigen::Ref<const Vector>& values, const Eigen::Ref<const Vector>& mass) {
+  if (values.size() > 4 * bins) {
+    return condense(values, mass);
+  }
+  return {values.array().log(), mass};
+}
+
+GaussRule gauss_rule(const Measure& measure, Index num_nodes) {
+  const Vector& points = measure.points;
   const double middle = 0.5 * (points[0] + points[points.size() - 1]);
   const double half = std::max(0.5 * (points[0] - points[points.size() - 1]), 1e-300);
-  Measure measure{(points.array() - middle) / half, mass};
-  if (points.size() > 4 * bins) {
-    measure = condense(measure);
-  }
-  GaussRule rule = standard_rule(measure, num_nodes);
+  GaussRule rule = standard_rule({(points.array() - middle) / half, measure.mass}, num_nodes);
   rule.nodes = middle + half * rule.nodes.array();
   return rule;
 }

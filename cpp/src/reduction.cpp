@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <utility>
 
 #include "ufm/quadrature.hpp"
@@ -12,20 +13,15 @@ namespace {
 class Planner {
  public:
   Planner(const Problem& problem, const ReductionOptions& options)
-      : problem_(problem), options_(options), log_count_(problem.count.array().log()) {}
+      : problem_(problem), options_(options) {}
 
   Reduction run() {
     const Index size = problem_.size();
     // The solution has a kink wherever clusters start or cease to collapse: no panel crosses one,
     // and the panels next to it are short.
     std::vector<Index> cuts{0, size};
-    bool before = problem_.threshold_ratio(0) < 1.0;
-    for (Index i = 1; i < size; ++i) {
-      const bool apart = problem_.threshold_ratio(i) < 1.0;
-      if (apart != before) {
-        cuts.insert(cuts.end(), {gather(i, -1), i, gather(i, +1)});
-      }
-      before = apart;
+    for (const Index i : kinks()) {
+      cuts.insert(cuts.end(), {gather(i, -1), i, gather(i, +1)});
     }
     std::sort(cuts.begin(), cuts.end());
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
@@ -36,6 +32,25 @@ class Planner {
   }
 
  private:
+  // The clusters that collapse where the one before does not, or the other way round.
+  std::vector<Index> kinks() const {
+    constexpr Index block = 512;  // short vectors stay in the cache
+    std::vector<Index> found;
+    bool before = problem_.threshold_ratio(0) < 1.0;
+    for (Index first = 0; first < problem_.size(); first += block) {
+      const Vector ratios =
+          problem_.threshold_ratios(first, std::min(block, problem_.size() - first));
+      for (Index i = 0; i < ratios.size(); ++i) {
+        const bool apart = ratios[i] < 1.0;
+        if (apart != before) {
+          found.push_back(first + i);
+        }
+        before = apart;
+      }
+    }
+    return found;
+  }
+
   // The end of the clusters next to the threshold that hold about threshold_mass classes.
   Index gather(Index from, Index direction) const {
     double mass = 0.0;
@@ -49,11 +64,19 @@ class Planner {
     return at;
   }
 
+  double log_count(Index cluster) const { return std::log(problem_.count[cluster]); }
+
+  // The first of the clusters [first, last) whose count is not above a bound, or last.
+  Index first_below(double bound, Index first, Index last) const {
+    const double* counts = problem_.count.data();
+    return std::lower_bound(counts + first, counts + last, bound, std::greater<double>()) - counts;
+  }
+
   void keep(Index first, Index count) {
     Panel panel;
     panel.first = first;
     panel.count = count;
-    panel.nodes = log_count_.segment(first, count);
+    panel.nodes = problem_.count.segment(first, count).array().log();
     panel.kept = true;
     add(std::move(panel), problem_.multiplicity.segment(first, count));
   }
@@ -69,11 +92,12 @@ class Planner {
       keep(first, count);
       return;
     }
-    const double high = log_count_[first];
-    const double low = log_count_[last - 1];
+    const double high = log_count(first);
+    const double low = log_count(last - 1);
     if (high - low <= options_.width) {
-      GaussRule rule = gauss_rule(log_count_.segment(first, count),
-                                  problem_.multiplicity.segment(first, count), options_.nodes);
+      const Measure measure = log_measure(problem_.count.segment(first, count),
+                                          problem_.multiplicity.segment(first, count));
+      GaussRule rule = gauss_rule(measure, options_.nodes);
       // A node with less than one class would have a negative number of further classes.
       if (rule.weights.minCoeff() >= 1.0) {
         Panel panel;
@@ -85,11 +109,7 @@ class Planner {
         return;
       }
     }
-    const double middle = 0.5 * (high + low);
-    Index split = first + 1;
-    while (split < last - 1 && log_count_[split] > middle) {
-      ++split;
-    }
+    const Index split = first_below(std::exp(0.5 * (high + low)), first + 1, last - 1);
     cover(first, split);
     cover(split, last);
   }
@@ -131,19 +151,16 @@ class Planner {
   }
 
   // pi / n at a node, linear in log n between the clusters; constant without class weights.
-  double weight_per_sample(const Panel& panel, double log_count) const {
-    Index i = panel.first;
-    while (i < panel.first + panel.count - 2 && log_count_[i + 1] > log_count) {
-      ++i;
-    }
+  double weight_per_sample(const Panel& panel, double at) const {
+    const Index last = panel.first + panel.count - 1;
+    const Index i = first_below(std::exp(at), panel.first + 1, last) - 1;
     const auto ratio = [this](Index c) { return problem_.loss_weight[c] / problem_.count[c]; };
-    const double share = (log_count - log_count_[i]) / (log_count_[i + 1] - log_count_[i]);
+    const double share = (at - log_count(i)) / (log_count(i + 1) - log_count(i));
     return ratio(i) + std::clamp(share, 0.0, 1.0) * (ratio(i + 1) - ratio(i));
   }
 
   const Problem& problem_;
   const ReductionOptions& options_;
-  Vector log_count_;
   Index num_nodes_ = 0;
   std::vector<Vector> masses_;
   Reduction reduction_;
@@ -159,6 +176,12 @@ void Reduction::fill_interpolation(const Problem& from) {
       const Vector points = from.count.segment(panel.first, panel.count).array().log();
       panel.interpolation = lagrange_matrix(panel.nodes, points);
     }
+  }
+}
+
+void Reduction::drop_interpolation() {
+  for (Panel& panel : panels) {
+    panel.interpolation = Matrix();
   }
 }
 

@@ -167,10 +167,10 @@ CertifiedPoint best_certified(const BlockLoss& loss, Iterate& iterate,
 }
 
 // What a method's outcome amounts to, from its certified point.
-ReducedSolution conclude(const BlockLoss& loss, CertifiedPoint best, const Iterate& iterate,
+ReducedSolution conclude(const Problem& problem, CertifiedPoint best, const Iterate& iterate,
                          const SolveOptions& options) {
   ReducedSolution solution;
-  solution.amplitudes = loss.amplitudes(best.state);
+  solution.amplitudes = best.state.take_amplitudes(problem);
   solution.nuclear_norm = best.nuclear_norm + best.state.amplitude_norm;
   solution.certificate = std::move(best.certificate);
   solution.point = std::move(best.point);
@@ -192,7 +192,7 @@ ReducedSolution finish(const BlockLoss& loss, Iterate iterate, const SolveOption
     best = best_certified(loss, iterate, options);
   }
   iterate.certificate_seconds += seconds;
-  return conclude(loss, std::move(best), iterate, options);
+  return conclude(loss.problem(), std::move(best), iterate, options);
 }
 
 // From this many clusters on, the nodes are so much fewer than the clusters that trying them first
@@ -228,7 +228,7 @@ ReducedSolution finish_reduced(const BlockLoss& loss, ContinuumResult& reduced,
   } catch (const StopRequest& stop) {
     reduced.reason = status_of(stop);
   }
-  ReducedSolution solution = conclude(loss, std::move(reduced.best), reduced, options);
+  ReducedSolution solution = conclude(loss.problem(), std::move(reduced.best), reduced, options);
   solution.method = "continuum";
   return solution;
 }
@@ -254,9 +254,11 @@ std::optional<ReducedSolution> try_few_clusters(const BlockLoss& loss, const Sol
   return solution;
 }
 
-ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, Monitor& monitor) {
-  const Index size = loss.problem().size();
+ReducedSolution run_method(const Problem& problem, bool reducible, const SolveOptions& options,
+                           Monitor& monitor) {
+  const Index size = problem.size();
   if (options.method == Method::proximal) {
+    const BlockLoss loss(problem);
     ReducedSolution solution = finish(loss, solve_proximal(loss, options, monitor), options);
     solution.method = "proximal";
     return solution;
@@ -264,8 +266,8 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
   const bool wanted = options.method == Method::continuum ||
                       (options.method == Method::automatic && size >= worth_reducing);
   ContinuumResult reduced;
-  if (wanted && is_reducible(loss.problem())) {
-    reduced = solve_continuum(loss, options, monitor);
+  if (wanted && reducible) {
+    reduced = solve_continuum(problem, options, monitor);
   }
   const double gap = reduced.found ? reduced.best.certificate.relative_gap : 0.0;
   ReducedSolution solution;
@@ -273,15 +275,17 @@ ReducedSolution run_method(const BlockLoss& loss, const SolveOptions& options, M
                        reduced.reason == Status::interrupted ||
                        !may_iterate(options, reduced.iterations);
   if (reduced.found && (gap <= options.tol || stopped || size > factored_limit)) {
-    solution = conclude(loss, std::move(reduced.best), reduced, options);
+    solution = conclude(problem, std::move(reduced.best), reduced, options);
     solution.structured = std::move(reduced.structured);
     solution.method = "continuum";
   } else if (reduced.found) {
     if (!reduced.structured.empty()) {
       reduced.best.point.m = reduced.structured.dense();
     }
+    const BlockLoss loss(problem);
     solution = finish_reduced(loss, reduced, options, monitor);
   } else {
+    const BlockLoss loss(problem);
     if (std::optional<ReducedSolution> few = try_few_clusters(loss, options, monitor)) {
       return *std::move(few);
     }
@@ -313,28 +317,29 @@ Index between_rank(const Problem& problem, const Point& point, Monitor& monitor)
   return proximal_step(loss, point.m, state, monitor).rank;
 }
 
-ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,
+ReducedSolution solve_iteratively(const Problem& problem, const SolveOptions& options,
                                   Monitor& monitor) {
-  const Problem& problem = loss.problem();
   Iterate iterate;
   iterate.point.bias = Vector::Zero(problem.size());
   try {
     // With a single cluster M is 0 as well: its one entry is a multiple of the all-ones direction.
     bool is_zero = problem.size() == 1;
-    const bool large = problem.size() > dense_limit && is_reducible(problem);
+    const bool reducible = is_reducible(problem);
+    const bool large = problem.size() > dense_limit && reducible;
     if (is_zero || (!large && !zero_is_ruled_out(problem))) {
       const BiasOnly zero = bias_only(problem, monitor);
       iterate.point.bias = zero.bias;
       is_zero = is_zero || problem.lambda_z >= zero.lambda_max;
     }
     if (!is_zero) {
-      return run_method(loss, options, monitor);
+      return run_method(problem, reducible, options, monitor);
     }
   } catch (const StopRequest& stop) {
     // Stopped before a method had an iterate of its own: Z = 0 is what there is.
     iterate.reason = status_of(stop);
   }
   iterate.point.m = Matrix::Zero(problem.size(), problem.size());
+  const BlockLoss loss(problem);
   ReducedSolution solution = finish(loss, std::move(iterate), options);
   solution.method = "closed form";
   return solution;

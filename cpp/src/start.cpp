@@ -56,14 +56,6 @@ Vector bias_only_prediction(const Problem& problem) {
   return p;
 }
 
-Vector threshold_ratios(const Problem& problem) {
-  Vector ratios(problem.size());
-  for (Index i = 0; i < problem.size(); ++i) {
-    ratios[i] = problem.threshold_ratio(i);
-  }
-  return ratios;
-}
-
 // The solution that each class would have if all classes had its threshold ratio. Classes that
 // would be zero start small but not at zero, which is a stationary point of the factored form.
 FactoredStart balanced_factors(const Problem& problem, const Vector& threshold_ratio) {
@@ -86,7 +78,7 @@ FactoredStart balanced_factors(const Problem& problem, const Vector& threshold_r
 
 FactoredStart balanced_start(const BlockLoss& loss, Monitor& monitor) {
   const Problem& problem = loss.problem();
-  FactoredStart start = balanced_factors(problem, threshold_ratios(problem));
+  FactoredStart start = balanced_factors(problem, problem.threshold_ratios(0, problem.size()));
   start.bias = Vector::Zero(problem.size());
   const Matrix m = start.left * start.right.transpose();
   LossState state;
@@ -110,7 +102,7 @@ FactoredStart first_start(const BlockLoss& loss, const SolveOptions& options, Mo
   // The change of the balanced solution predicts most of the change of the solution.
   const Problem& problem = loss.problem();
   const FactoredStart before = balanced_factors(problem, options.start->threshold_ratio);
-  const FactoredStart now = balanced_factors(problem, threshold_ratios(problem));
+  const FactoredStart now = balanced_factors(problem, problem.threshold_ratios(0, problem.size()));
   Point predicted = options.start->point;
   predicted.m += now.left * now.right.transpose() - before.left * before.right.transpose();
   if (!problem.has_bias()) {

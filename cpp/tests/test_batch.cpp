@@ -129,17 +129,17 @@ UFM_TEST(two_cluster_search_respects_its_iteration_limit) {
 UFM_TEST(direct_path_is_left_to_plain_problems) {
   SolveOptions options;
   Problem problem = testing::minority_problem(.0027);
-  EXPECT(solve_directly(BlockLoss(problem), options).has_value());
+  EXPECT(solve_directly(problem, options).has_value());
   options.method = Method::factored;
-  EXPECT(!solve_directly(BlockLoss(problem), options).has_value());
+  EXPECT(!solve_directly(problem, options).has_value());
   options.method = Method::automatic;
   problem.smoothing = 0.1;
-  EXPECT(!solve_directly(BlockLoss(problem), options).has_value());
+  EXPECT(!solve_directly(problem, options).has_value());
   problem.smoothing = 0.0;
   problem.offset[0] = 0.1;
-  EXPECT(!solve_directly(BlockLoss(problem), options).has_value());
+  EXPECT(!solve_directly(problem, options).has_value());
   const Problem general = testing::general_problem();
-  EXPECT(!solve_directly(BlockLoss(general), options).has_value());
+  EXPECT(!solve_directly(general, options).has_value());
 }
 
 UFM_TEST(batches_do_not_depend_on_the_number_of_threads) {

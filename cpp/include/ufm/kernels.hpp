@@ -14,6 +14,9 @@ void shifted_logits(Index size, const double* m, double column_scale, const doub
 
 double largest(Index size, const double* x);
 
+// Whether low <= x_j <= high for all j.
+bool all_between(Index size, const double* x, double low, double high);
+
 struct ExponentialSums {
   double sum;       // sum of e_j
   double weighted;  // sum of e_j x_j

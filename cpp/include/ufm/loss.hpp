@@ -32,6 +32,11 @@ struct LossState {
   double amplitude_norm = 0.0;  // sum_i (k_i - 1) alpha_i
 
   double deficit(Index i) const { return rest[i] + own_other[i]; }  // 1 - p_own
+
+  // alpha_i = d_i sqrt(n_i) / s_i, in place of the spread, which is empty afterwards.
+  Vector take_amplitudes(const Problem& problem);
+  // Forgets all but the spread and the sums.
+  void drop_columns();
 };
 
 // One column's share of a LossState.
@@ -88,9 +93,6 @@ class BlockLoss {
 
   // Per cluster, the singular value of the gradient on differences of its classes.
   Vector amplitude_gradient(const LossState& state) const;
-
-  // alpha_i = d_i sqrt(n_i) / s_i
-  Vector amplitudes(const LossState& state) const;
 
  private:
   double smoothing_term(Index i, const double* m_column, const Vector& scaled_bias,

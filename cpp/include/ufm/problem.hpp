@@ -39,6 +39,7 @@ struct Problem {
   // Threshold ratio theta_i = lambda_z sqrt(n_i) / (pi_i s_i) + smoothing. The classes of a cluster
   // with at least two members share one mean prediction exactly when theta_i >= 1.
   double threshold_ratio(Index cluster) const;
+  Vector threshold_ratios(Index first, Index number) const;  // of consecutive clusters
   bool amplitude_active(Index cluster) const;
 
   // Whether the loss is plain cross-entropy (with class weights): no smoothing, scales or offsets.
@@ -59,10 +60,14 @@ struct Problem {
 void validate(const Problem& problem);
 
 // The exact grouping of classes into clusters. Clusters are ordered by falling count, then weight.
+// Where cluster i is class i for all i, the vectors of indices are empty.
 struct Grouping {
   std::vector<Index> cluster_of;      // one per class
   std::vector<Index> representative;  // one class per cluster
   Vector multiplicity;
+
+  // The cluster of each class, written out; cluster_of is empty afterwards.
+  std::vector<Index> take_cluster_of(Index num_classes);
 };
 
 // Groups classes that are equal in every key; each key has one value per class.
@@ -73,8 +78,9 @@ Grouping group_classes(const std::vector<const double*>& keys, Index num_classes
 bool has_distinct(const double* counts, const double* class_weights, Index num_classes,
                   Index limit);
 
-// Builds the reduced problem of K classes. class_weights may be empty (all ones).
-Problem make_problem(const Vector& counts, const Vector& class_weights, double lambda_z,
-                     double lambda_b, const LossShape& shape, Grouping& grouping);
+// Builds the reduced problem of K classes. class_weights may be empty (all ones). The grouping's
+// multiplicity moves into the problem.
+Problem make_problem(const Eigen::Ref<const Vector>& counts, const Vector& class_weights,
+                     double lambda_z, double lambda_b, const LossShape& shape, Grouping& grouping);
 
 }  // namespace ufm

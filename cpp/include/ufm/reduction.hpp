@@ -35,6 +35,7 @@ struct Reduction {
 
   // Computes the interpolation matrices, which solving the nodes does not need.
   void fill_interpolation(const Problem& from);
+  void drop_interpolation();
   // interpolation * values, block by block: from nodes (rows) to clusters (rows).
   Matrix expand(const Matrix& node_values) const;
   Index num_clusters() const;

@@ -80,8 +80,8 @@ ReducedSolution solve(const Problem& problem, const SolveOptions& options, Monit
 
 // The two halves of solve. The first is for one or two clusters: converged, or as good as rounding
 // allows; empty where it does not apply. The second is for the rest.
-std::optional<ReducedSolution> solve_directly(const BlockLoss& loss, const SolveOptions& options);
-ReducedSolution solve_iteratively(const BlockLoss& loss, const SolveOptions& options,
+std::optional<ReducedSolution> solve_directly(const Problem& problem, const SolveOptions& options);
+ReducedSolution solve_iteratively(const Problem& problem, const SolveOptions& options,
                                   Monitor& monitor);
 
 // What a method hands back before it is certified.
@@ -128,7 +128,7 @@ struct ContinuumResult : Iterate {
   StructuredMatrix structured;  // M in place of best.point.m where that would not be held
 };
 // Needs a problem for which is_reducible holds.
-ContinuumResult solve_continuum(const BlockLoss& loss, const SolveOptions& options,
+ContinuumResult solve_continuum(const Problem& problem, const SolveOptions& options,
                                 Monitor& monitor);
 
 // Rank of M at the optimum, told from a solution: the singular values that survive one proximal

@@ -62,6 +62,44 @@ def test_gap_of_thousands_of_different_counts(multiple, lambda_b):
     assert result.faults == [] and result.proof.startswith("proved")
 
 
+def grouped_counts(groups, width, each, seed):
+    rng = np.random.default_rng(seed)
+    spread = width * np.sort(rng.uniform(size=(len(groups), each)), axis=1)
+    return np.unique(np.asarray(groups)[:, None] * (1.0 + spread))
+
+
+@pytest.mark.parametrize("lambda_b", [1e-6, 1e-2])
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(
+    ("groups", "width", "each"),
+    [((1000.0, 3600.0), 1e-4, 800), ((1000.0, 1290.0), 1.4e-4, 800), ((1000.0, 5000.0), 1e-3, 800)],
+)
+def test_value_of_counts_in_groups(groups, width, each, seed, lambda_b):
+    """All merged, so that the value is one sum; nodes within groups, nothing between."""
+    counts = grouped_counts(groups, width, each, seed)
+    lambda_z = 1.2 * math.sqrt(counts.max()) / counts.sum()
+    solution = ufm.solve(counts, lambda_z, lambda_b, tol=1e-8)
+    assert solution.converged and not solution.between.dense().any()
+    b = solution.b.astype(np.longdouble)
+    log_sum = np.log(np.exp(b - b.max()).sum()) + b.max()
+    true = float((counts / counts.sum() * (log_sum - b)).sum() + lambda_b / 2 * (b**2).sum())
+    assert solution.objective >= true * (1 - 1e-11)
+    assert solution.dual_objective <= true * (1 + 1e-11)
+
+
+@pytest.mark.parametrize("max_iterations", [1, 2, None])
+@pytest.mark.parametrize("width", [1e-9, 1e-7, 1e-5])
+def test_gap_of_counts_in_very_tight_groups(width, max_iterations):
+    counts = grouped_counts((1000.0, 20_000.0), width, 140, 49)
+    problem = JudgedProblem(counts, 2.27 * math.sqrt(1000.0) / counts.sum(), 0.01)
+    solution = ufm.solve(
+        counts, problem.lambda_z, 0.01, tol=1e-3, method="continuum", max_iterations=max_iterations
+    )
+    result = check_solution("", problem, solution, allowed=frozenset({"MAX_ITERATIONS"}))
+    assert result.faults == []
+    assert solution.objective >= result.primal * (1 - 1e-11)
+
+
 @pytest.mark.parametrize("multiple", [0.5, 2.0])
 def test_100_000_different_counts(multiple):
     counts = 10.0 * 250.0 ** np.linspace(1.0, 0.0, 100_000)

@@ -173,5 +173,5 @@ def test_arguments_of_the_wrong_kind_or_shape_are_named():
     ):
         with pytest.raises(kind, match=f"{name} must"):
             ufm_loss(*given[:4], class_weights=given[4])
-    with pytest.raises(TypeError, match="classifier must be a linear layer .*, got int"):
+    with pytest.raises(TypeError, match=r"classifier must be a linear layer .*, got int"):
         centre_bias(3)

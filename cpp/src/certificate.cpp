@@ -147,9 +147,10 @@ Certificate certify_from_parts(const BlockLoss& loss, const LossState& state, co
   certificate.between = std::move(between);
   const double within = loss.amplitude_gradient(state).maxCoeff() * (1.0 + 1e-15 + error.relative);
   certificate.operator_norm = std::max(certificate.between.upper, within);
-  const double s = certificate.operator_norm > problem.lambda_z
-                       ? problem.lambda_z / certificate.operator_norm
-                       : 1.0;
+  // Written so that a norm that is not a number spoils the dual value and, with it, the gap.
+  const double s = certificate.operator_norm <= problem.lambda_z
+                       ? 1.0
+                       : problem.lambda_z / certificate.operator_norm;
   certificate.primal =
       primal_value(problem, state, bias, nuclear_norm) + error.relative * state.value;
   certificate.dual = dual_value(problem, state, bias, bias_gradient, error, s);

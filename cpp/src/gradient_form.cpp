@@ -31,14 +31,16 @@ Vector balanced_pairs(const Vector& diagonal) {
 // T^-1 - W^T (sigma^2 - D^2)^-1 W has as many negative eigenvalues as T^-1: half of them.
 bool is_norm_below(const GradientForm& form, double sigma) {
   const Index rank = form.left.cols();
-  const Vector gap = sigma * sigma - form.diagonal.array().square();
+  // In units of sigma.
+  const Vector diagonal = form.diagonal / sigma;
+  const Vector gap = 1.0 - diagonal.array().square();
   if (!(gap.minCoeff() > 0.0)) {
     return false;
   }
-  // Scaled so that sigma is 1.
   const Vector root = gap.cwiseInverse().cwiseSqrt();
-  Matrix w(form.diagonal.size(), 2 * rank);
-  w << root.asDiagonal() * form.right, root.cwiseProduct(form.diagonal).asDiagonal() * form.left;
+  Matrix w(diagonal.size(), 2 * rank);
+  w << (root / sigma).asDiagonal() * form.right,
+      root.cwiseProduct(diagonal).asDiagonal() * form.left;
   Matrix gram;
   gram_lower(w, gram);
   Matrix inertia = -gram;
@@ -50,6 +52,9 @@ bool is_norm_below(const GradientForm& form, double sigma) {
   const Vector scaling = balanced_pairs(inertia.diagonal().cwiseAbs());
   inertia = scaling.asDiagonal() * inertia * scaling.asDiagonal();
   const Eigen::SelfAdjointEigenSolver<Matrix> eigen(inertia, Eigen::EigenvaluesOnly);
+  if (eigen.info() != Eigen::Success) {
+    return false;
+  }
   const Vector& values = eigen.eigenvalues();
   const double noise = static_cast<double>(4 * rank) * epsilon * values.cwiseAbs().maxCoeff();
   return (values.array() < -noise).count() == rank && (values.array() > noise).count() == rank;

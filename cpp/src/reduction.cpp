@@ -170,17 +170,15 @@ class Planner {
 
 void Reduction::fill_interpolation(const Problem& from) {
   for (Panel& panel : panels) {
-    if (panel.kept) {
-      panel.interpolation = Matrix::Identity(panel.count, panel.count);
-    } else {
-      const Vector points = from.count.segment(panel.first, panel.count).array().log();
-      panel.interpolation = lagrange_matrix(panel.nodes, points);
-    }
+    panel.points = from.count.segment(panel.first, panel.count).array().log();
+    panel.interpolation = panel.kept ? Matrix(Matrix::Identity(panel.count, panel.count))
+                                     : lagrange_matrix(panel.nodes, panel.points);
   }
 }
 
 void Reduction::drop_interpolation() {
   for (Panel& panel : panels) {
+    panel.points = Vector();
     panel.interpolation = Matrix();
   }
 }

@@ -83,17 +83,16 @@ double lebesgue_constant(Index num_nodes) {
 
 class Builder {
  public:
-  Builder(const Problem& problem, const Reduction& reduction, const ContinuumPoint& point)
-      : reduction_(reduction), log_count_(problem.count.array().log()) {
-    kernel_.largest_logit = 0.0;
+  Builder(const Reduction& reduction, const ContinuumPoint& point) : reduction_(reduction) {
     bound_coefficients(point);
   }
 
   SmoothKernel run(const ContinuumPoint& point) {
-    double total_range = 0.0;
+    double row_range = 0.0;
+    double column_range = 0.0;
+    double most_amplified = 1.0;  // by interpolating in the row from values with errors
     Coefficients::Errors rows{0.0, 0.0};
     Coefficients::Errors columns{0.0, 0.0};
-    double most_amplified = 1.0;  // by interpolating in the row from values with errors
     for (std::size_t p = 0; p < reduction_.panels.size(); ++p) {
       const FinePanel& panel = add_panel(p);
       if (panel.exact()) {
@@ -103,11 +102,11 @@ class Builder {
       widen(columns, along_columns_[p].errors(panel.size));
       const double range = along_rows_[p].range();
       most_amplified = std::max(most_amplified, lebesgue_constant(panel.size) * std::exp(range));
-      total_range = std::max(total_range, range + along_columns_[p].range());
+      row_range = std::max(row_range, range);
+      column_range = std::max(column_range, along_columns_[p].range());
     }
     evaluate(point);
-    // Rounding in the values is amplified by interpolation in both directions.
-    const double rounding = 8.0 * epsilon * std::exp(total_range) * (1.0 + kernel_.largest_logit);
+    const double rounding = std::exp(row_range + column_range) * rounding_of_values(point);
     kernel_.error = rows.plain + most_amplified * columns.plain + rounding;
     kernel_.weighted_error = rows.weighted + most_amplified * columns.weighted +
                              rounding * (1.0 + kernel_.largest_logit);
@@ -123,8 +122,8 @@ class Builder {
     errors.weighted = std::max(errors.weighted, other.weighted);
   }
 
-  double low(const Panel& panel) const { return log_count_[panel.first + panel.count - 1]; }
-  double high(const Panel& panel) const { return log_count_[panel.first]; }
+  static double low(const Panel& panel) { return panel.points[panel.count - 1]; }
+  static double high(const Panel& panel) { return panel.points[0]; }
 
   // Bounds of the coefficients of F + b on each panel along rows and along columns.
   void bound_coefficients(const ContinuumPoint& point) {
@@ -173,13 +172,30 @@ class Builder {
     FinePanel fine{panel.first, panel.count, num_nodes_, panel.count, Matrix()};
     if (!panel.kept && size < panel.count) {
       fine.size = size;
-      fine.rows = lagrange_matrix(chebyshev_points(low(panel), high(panel), size),
-                                  log_count_.segment(panel.first, panel.count));
+      fine.rows = lagrange_matrix(chebyshev_points(low(panel), high(panel), size), panel.points);
     }
     num_nodes_ += fine.size;
     kernel_.panels.push_back(std::move(fine));
     return kernel_.panels.back();
   }
+
+  // Rounding in values at the fine nodes, as a part of them, times what interpolation from there
+  // makes of it. Fine nodes far from all coarse ones, in gaps between groups of counts, amplify
+  // what is lost in the logits at the coarse ones.
+  double rounding_of_values(const ContinuumPoint& point) const {
+    double from_fine = 1.0;
+    for (const FinePanel& fine : kernel_.panels) {
+      if (!fine.exact()) {
+        from_fine = std::max(from_fine, largest_row_sum(fine.rows));
+      }
+    }
+    const double at_nodes =
+        point.node_values.cwiseAbs().maxCoeff() + point.node_bias.cwiseAbs().maxCoeff();
+    const double logits = to_fine_ * to_fine_ * at_nodes + kernel_.largest_logit;
+    return 4.0 * epsilon * from_fine * from_fine * (1.0 + logits);
+  }
+
+  static double largest_row_sum(const Matrix& a) { return a.cwiseAbs().rowwise().sum().maxCoeff(); }
 
   void evaluate(const ContinuumPoint& point) {
     Matrix from_nodes = Matrix::Zero(num_nodes_, point.node_bias.size());
@@ -194,6 +210,7 @@ class Builder {
         part = lagrange_matrix(panel.nodes, chebyshev_points(low(panel), high(panel), fine.size));
       }
     }
+    to_fine_ = largest_row_sum(from_nodes);
     kernel_.logits = from_nodes * point.node_values * from_nodes.transpose();
     kernel_.logits.colwise() += from_nodes * point.node_bias;
     kernel_.values = kernel_.logits.array().exp();
@@ -206,7 +223,7 @@ class Builder {
   }
 
   const Reduction& reduction_;
-  Vector log_count_;
+  double to_fine_ = 1.0;  // largest factor of interpolation from coarse to fine nodes
   std::vector<Coefficients> along_rows_;
   std::vector<Coefficients> along_columns_;
   Index num_nodes_ = 0;
@@ -256,9 +273,8 @@ Vector SmoothKernel::diagonal(const Matrix& node_values) const {
   return result;
 }
 
-SmoothKernel smooth_kernel(const Problem& problem, const Reduction& reduction,
-                           const ContinuumPoint& point) {
-  return Builder(problem, reduction, point).run(point);
+SmoothKernel smooth_kernel(const Reduction& reduction, const ContinuumPoint& point) {
+  return Builder(reduction, point).run(point);
 }
 
 }  // namespace ufm

@@ -17,8 +17,9 @@
 namespace ufm {
 namespace {
 
-// Of the kernel. More would be charged to the gap.
-constexpr double largest_error = 1e-11;
+// The largest error of the kernel: what it costs the gap, some hundred times as much, must leave
+// room.
+double largest_error(double tol) { return std::max(1e-4 * tol, 1e-11); }
 
 class SmoothCertifier {
  public:
@@ -42,7 +43,9 @@ class SmoothCertifier {
     const Vector sums = all - k.cwiseProduct(own_values_);
     const Vector weighted = kernel_.spread(weighted_values.transpose() * mass) -
                             k.cwiseProduct(kernel_.diagonal(weighted_values));
-    if (!((sums.array() > 1e-4 * all.array()).all())) {
+    // Rounding in all is amplified in what the own cluster leaves of it.
+    amplified_ = (all.array() / sums.array()).maxCoeff();
+    if (!(sums.minCoeff() > 0.0) || !(amplified_ < 100.0)) {
       return false;
     }
     const Vector others = own_logits();
@@ -59,9 +62,10 @@ class SmoothCertifier {
     result.point.bias = point_.bias;
     PartsError error;
     // A probability has the error of exp(F + b) and that of the sum it is divided by.
-    error.relative = 2.5 * kernel_.error;
+    error.relative = 2.5 * amplified_ * kernel_.error;
     error.bias_gradient = error.relative;
-    error.entropy = kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);
+    error.entropy =
+        amplified_ * kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);
     const NormBound bound = norm_bound(gradient_form(), problem_.lambda_z, 1e-2 * tol, monitor_);
     const Vector imbalance = bias_gradient();
     for (const int power : {usual_power, accurate_power}) {
@@ -152,19 +156,21 @@ class SmoothCertifier {
     return form;
   }
 
-  // Norms of the columns of diag(factors) Phi.
+  // Norms of the columns of diag(factors) Phi, or more where they are next to nothing.
   Vector norms(const Vector& factors) const {
+    const double scale = std::max(factors.cwiseAbs().maxCoeff(), 1e-300);
+    const Vector squares = (factors / scale).cwiseAbs2();
     Vector result(kernel_.num_nodes());
     for (const FinePanel& panel : kernel_.panels) {
-      const auto given = factors.segment(panel.first, panel.count);
+      const auto given = squares.segment(panel.first, panel.count);
       auto part = result.segment(panel.first_node, panel.size);
       if (panel.exact()) {
-        part = given.cwiseAbs();
+        part = given;
       } else {
-        part = (panel.rows.cwiseAbs2().transpose() * given.cwiseAbs2()).cwiseSqrt();
+        part = panel.rows.cwiseAbs2().transpose() * given;
       }
     }
-    return result.cwiseMax(1e-300);
+    return scale * result.cwiseSqrt().cwiseMax(1e-150);
   }
 
   // diag(factors) Phi matrix
@@ -194,6 +200,7 @@ class SmoothCertifier {
   Vector own_values_;  // interpolated exp(F + b) at (i, i); zero where it is not part of the sums
   Vector to_probability_;
   LossState state_;
+  double amplified_ = 1.0;
   double largest_logarithm_ = 0.0;
 };
 
@@ -202,8 +209,8 @@ class SmoothCertifier {
 std::optional<CertifiedPoint> certify_smooth(const BlockLoss& loss, const Reduction& reduction,
                                              const ContinuumPoint& point, double tol,
                                              Monitor& monitor) {
-  const SmoothKernel kernel = smooth_kernel(loss.problem(), reduction, point);
-  if (!(kernel.error <= largest_error)) {
+  const SmoothKernel kernel = smooth_kernel(reduction, point);
+  if (!(kernel.error <= largest_error(tol))) {
     return std::nullopt;
   }
   SmoothCertifier certifier(loss, reduction, kernel, point, monitor);

@@ -67,9 +67,9 @@ FineNodes refine_nodes(const Problem& problem, const Reduction& reduction) {
       at += panel.count;
       continue;
     }
-    const Vector points = problem.count.segment(panel.first, panel.count).array().log();
-    const Vector finer = chebyshev_points(points[panel.count - 1], points[0], 2 * nodes + 4);
-    fine.to_clusters.push_back({panel.first, at, lagrange_matrix(finer, points)});
+    const Vector finer =
+        chebyshev_points(panel.points[panel.count - 1], panel.points[0], 2 * nodes + 4);
+    fine.to_clusters.push_back({panel.first, at, lagrange_matrix(finer, panel.points)});
     fine.from_nodes.block(at, panel.first_node, finer.size(), nodes) =
         lagrange_matrix(panel.nodes, finer);
     at += finer.size();

@@ -126,6 +126,20 @@ def narrow(rng: Generator) -> Iterator[Result]:
     yield _solve("narrow", rng, problem, seconds=10.0, method=method)
 
 
+def groups_of_sizes(rng: Generator) -> Iterator[Result]:
+    """Counts in two or three tight groups with nothing between, merged and not."""
+    gap, width = rng.uniform(0.3, 2.5), log_uniform(rng, 1e-9, 3e-2)
+    centres = np.concatenate([[0.0, gap], rng.uniform(0.0, gap, rng.integers(0, 2))])
+    each = int(log_uniform(rng, 130, 350))
+    spread = width * np.sort(rng.uniform(size=(centres.size, each)), axis=1)
+    counts = np.unique(1000.0 * np.exp(centres[:, None] + spread))
+    counts = np.repeat(counts, int(rng.choice([1, 2, 30])))
+    lambda_z = log_uniform(rng, 0.1, 30.0) * math.sqrt(counts.max()) / counts.sum()
+    problem = Problem(counts, lambda_z, draw_lambda_b(rng), ufm.Loss())
+    method = str(rng.choice(["auto", "continuum"]))
+    yield _solve("groups of sizes", rng, problem, seconds=10.0, method=method)
+
+
 def losses(rng: Generator) -> Iterator[Result]:
     """Smoothing, adjusted and scaled logits, weights."""
     classes = int(rng.integers(2, 80))
@@ -330,7 +344,8 @@ def constrained(rng: Generator) -> Iterator[Result]:
     )
     oracle = Oracle(scaled)
     result.primal = oracle.primal(0.0, problem.lambda_b, 0.0)
-    result.dual = oracle.constrained_bound(solution.radius, problem.lambda_b)
+    # The bound of the predictions as they are: below the one reported, which is at a better point.
+    bound = oracle.constrained_bound(solution.radius, problem.lambda_b)
     result.proof = "proved"
     noise = noise_of(problem, result.primal) + 1e-9
     result.require(
@@ -340,6 +355,7 @@ def constrained(rng: Generator) -> Iterator[Result]:
         result.dual_objective <= result.primal * (1 + noise) + 1e-290,
         "dual objective is a lower bound",
     )
+    result.require(bound <= result.objective * (1 + noise) + 1e-290, "the bound is one")
     yield result
 
 
@@ -350,6 +366,9 @@ KINDS = {
     "grouped": Kind(grouped, 1.0, "1,000 to 1,000,000 classes of up to 40 sizes"),
     "many sizes": Kind(many_sizes, 3.0, "400 to 20,000 different counts"),
     "narrow": Kind(narrow, 1.0, "130 to 700 counts that hardly differ, close to a threshold"),
+    "groups of sizes": Kind(
+        groups_of_sizes, 1.0, "260 to 1,050 counts in two or three tight groups"
+    ),
     "losses": Kind(losses, 1.0, "smoothed labels, scaled and shifted logits, weights"),
     "batches": Kind(batches, 1.0, "solve_many, up to 2,000 problems a call"),
     "warm starts": Kind(warm_starts, 0.5, "starts from other solutions"),

@@ -44,12 +44,17 @@ From Z and b alone, grouped anew by count, weight, scale and offset:
 - **Verdicts**: clusters are merged exactly above their thresholds, and columns and entries agree
   with the blocks that were checked.
 - For nonnegative features the largest |G a| over a >= 0 is found by looking at all supports (up to
-  8 classes); for `layer_peeled` the constraint and the Lagrangian bound are recomputed.
+  8 classes). For `layer_peeled` the objective and the constraint are recomputed, and no lower bound
+  may exceed that objective.
 
 `tests/test_soak.py` changes solutions in every such way and sees that each change is noticed.
 """
 
 
+ALLOCATOR = (
+    " The allocator is told to give freed memory back to the system (`mallopt`): by itself glibc "
+    "keeps up to 64 MiB of it on top of each thread's heap, which looks like growth and is none."
+)
 _LARGEST = ("most_classes", "most_clusters", "worst_objective_below", "worst_dual_above")
 
 
@@ -108,7 +113,8 @@ def page(summary: dict[str, Any]) -> str:
         f"pairs of samples, amounts to {memory['growth_after_warm_up_MiB']:+.1f} MiB "
         f"({'' if memory['flat'] else 'not '}flat: at most {memory['allowed_growth_MiB']:.0f} are "
         f"allowed). The most at any time, "
-        f"with the oracle's own matrices, was {memory['most_MiB']:,.0f} MiB.",
+        f"with the oracle's own matrices, was {memory['most_MiB']:,.0f} MiB."
+        f"{ALLOCATOR if memory.get('freed_memory_given_back') else ''}",
         "",
         "![Statuses by kind, and memory over time](images/soak.png)",
         "",

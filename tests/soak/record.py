@@ -96,11 +96,12 @@ class Recorder:
         kind["most_classes"] = max(kind["most_classes"], result.classes)
         kind["most_clusters"] = max(kind["most_clusters"], result.clusters)
         kind["solve_seconds"] += result.seconds
-        if math.isfinite(result.primal) and math.isfinite(result.dual) and result.primal > 0:
+        if math.isfinite(result.primal) and result.primal > 0:
             below = (result.primal - result.objective) / result.primal
-            above = (result.dual_objective - result.dual) / result.primal
             kind["worst_objective_below"] = max(kind["worst_objective_below"], below)
-            kind["worst_dual_above"] = max(kind["worst_dual_above"], above)
+            if math.isfinite(result.dual):
+                above = (result.dual_objective - result.dual) / result.primal
+                kind["worst_dual_above"] = max(kind["worst_dual_above"], above)
         if result.status == "CONVERGED":
             ratio = result.relative_gap / result.tol
             kind["largest_converged_gap_over_tol"] = max(

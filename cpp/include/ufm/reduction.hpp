@@ -25,6 +25,7 @@ struct Panel {
   Index count;
   Index first_node;
   Vector nodes;          // log n of the nodes
+  Vector points;         // log n of the clusters; see fill
   Matrix interpolation;  // count x nodes, the identity where clusters were kept; see fill
   bool kept;             // clusters kept as they are
 };
@@ -33,7 +34,7 @@ struct Reduction {
   std::vector<Panel> panels;  // in the order of the clusters
   Problem problem;            // the reduced problem, one cluster a node
 
-  // Computes the interpolation matrices, which solving the nodes does not need.
+  // Computes the logarithms and interpolation matrices, which solving the nodes does not need.
   void fill_interpolation(const Problem& from);
   void drop_interpolation();
   // interpolation * values, block by block: from nodes (rows) to clusters (rows).

@@ -45,7 +45,7 @@ struct SmoothKernel {
   Vector diagonal(const Matrix& node_values) const;
 };
 
-SmoothKernel smooth_kernel(const Problem& problem, const Reduction& reduction,
-                           const ContinuumPoint& point);
+// Needs the reduction's interpolation matrices.
+SmoothKernel smooth_kernel(const Reduction& reduction, const ContinuumPoint& point);
 
 }  // namespace ufm

@@ -100,6 +100,19 @@ def test_gap_of_counts_in_very_tight_groups(width, max_iterations):
     assert solution.objective >= result.primal * (1 - 1e-11)
 
 
+@pytest.mark.parametrize("groups", [(1000.0,), (1000.0, 100_000.0)])
+@pytest.mark.parametrize("width", [1e-12, 1e-11, 1e-10])
+@pytest.mark.parametrize("multiple", [0.5, 1.5])
+def test_counts_whose_logarithms_coincide(groups, width, multiple):
+    counts = grouped_counts(groups, width, 1600 // len(groups), 5)
+    lambda_z = multiple * math.sqrt(counts.max()) / counts.sum()
+    solution = ufm.solve(counts, lambda_z, 1e-2, method="continuum", tol=1e-4)
+    # The same as if the counts of a group were one.
+    alike = ufm.solve(np.round(counts, -2), lambda_z, 1e-2, tol=1e-9)
+    assert solution.converged
+    assert solution.objective == pytest.approx(alike.objective, rel=2e-4)
+
+
 @pytest.mark.parametrize("multiple", [0.5, 2.0])
 def test_100_000_different_counts(multiple):
     counts = 10.0 * 250.0 ** np.linspace(1.0, 0.0, 100_000)

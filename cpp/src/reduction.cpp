@@ -141,21 +141,22 @@ class Planner {
         continue;
       }
       for (Index j = 0; j < nodes; ++j) {
-        reduced.count[panel.first_node + j] = std::exp(panel.nodes[j]);
-        reduced.loss_weight[panel.first_node + j] =
-            std::exp(panel.nodes[j]) * weight_per_sample(panel, panel.nodes[j]);
+        const double count = std::exp(panel.nodes[j]);
+        reduced.count[panel.first_node + j] = count;
+        reduced.loss_weight[panel.first_node + j] = count * weight_per_sample(panel, count);
       }
     }
     reduced.scale = Vector::Ones(num_nodes_);
     reduced.offset = Vector::Zero(num_nodes_);
   }
 
-  // pi / n at a node, linear in log n between the clusters; constant without class weights.
-  double weight_per_sample(const Panel& panel, double at) const {
+  // pi / n at a node, linear in n between the clusters; constant without class weights.
+  double weight_per_sample(const Panel& panel, double count) const {
     const Index last = panel.first + panel.count - 1;
-    const Index i = first_below(std::exp(at), panel.first + 1, last) - 1;
+    const Index i = first_below(count, panel.first + 1, last) - 1;
     const auto ratio = [this](Index c) { return problem_.loss_weight[c] / problem_.count[c]; };
-    const double share = (at - log_count(i)) / (log_count(i + 1) - log_count(i));
+    // The counts differ, though their logarithms may not.
+    const double share = (count - problem_.count[i]) / (problem_.count[i + 1] - problem_.count[i]);
     return ratio(i) + std::clamp(share, 0.0, 1.0) * (ratio(i + 1) - ratio(i));
   }
 

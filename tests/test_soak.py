@@ -16,7 +16,7 @@ import ufm
 from conftest import ROOT, child_environment
 from oracles import loss_oracle, numpy_oracle
 from oracles.blockwise_oracle import Oracle
-from soak.check import Problem, check_solution, clusters_of
+from soak.check import Problem, check_solution, clusters_of, extended_dual
 from soak.draw import draw_counts, draw_loss, draw_problem, thresholds_of
 from soak.kinds import KINDS
 from soak.record import slope_of
@@ -140,6 +140,49 @@ def test_wrong_verdicts_are_noticed():
     assert not check_solution("test", problem, solution, allowed=ALLOWED).faults
     alive = replace(solution, amplitudes=np.maximum(solution.amplitudes, 1e-13))
     assert "clusters merge" in str(check_solution("test", problem, alive, allowed=ALLOWED).faults)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision here")
+def test_judges_own_rounding_is_told_from_a_lie():
+    """Counts and weights ten orders of magnitude apart, no bias penalty."""
+    heavy = np.array([0, 1, 0, 1, 1, 0, 0, 0], dtype=bool)
+    problem = Problem(
+        np.where(
+            heavy, float.fromhex("0x1.0fd9b51eb8a16p+1"), float.fromhex("0x1.7511293256392p+36")
+        ),
+        float.fromhex("0x1.4210c2b244c04p-31"),
+        0.0,
+        ufm.Loss(
+            class_weights=np.where(
+                heavy, float.fromhex("0x1.b724d6094d7a0p+34"), float.fromhex("0x1.40000000117d0p-1")
+            )
+        ),
+    )
+    solution = solved(problem, method="factored")
+    assert not check_solution("test", problem, solution, allowed=ALLOWED).faults
+    lie = solution.dual_objective + 1e-10 * solution.objective
+    raised = replace(
+        solution,
+        dual_objective=lie,
+        relative_gap=max(solution.objective - lie, 0.0) / solution.objective,
+    )
+    assert check_solution("test", problem, raised, allowed=ALLOWED).faults
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision here")
+@pytest.mark.parametrize("seed", range(9))
+def test_extended_dual_is_the_dense_oracles(seed):
+    rng = np.random.default_rng(seed)
+    counts = np.sort(rng.integers(3, 500, 6)).astype(float)
+    lambda_z = rng.uniform(0.1, 3.0) * math.sqrt(counts[0]) / counts.sum()
+    problem = Problem(counts, float(lambda_z), 0.0)
+    solution = solved(problem, tol=1e-9)
+    dense = numpy_oracle.certificate(
+        solution.Z, solution.b, counts, problem.lambda_z, 0.0, problem.weights
+    )
+    value = extended_dual(problem, solution)
+    assert value == pytest.approx(dense.dual, rel=1e-9)
+    assert value <= solution.objective * (1 + 1e-13)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,13 +43,13 @@ class Case:
     def key(self) -> str:
         return f"{self.kind} K={self.size} factor={self.factor:g}"
 
-    @property
+    @cached_property
     def counts(self) -> Array:
         if self.kind == "distinct":
             return distinct_counts(self.size)
         return cluster_counts(self.size)
 
-    @property
+    @cached_property
     def lambda_z(self) -> float:
         counts = self.counts
         return float(self.factor * np.sqrt(counts.min()) / counts.sum())

@@ -41,8 +41,8 @@ def seconds_of(action: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def solver(case: Case, method: str, tol: float) -> Callable[[], ufm.Solution]:
-    counts = case.counts
-    return lambda: ufm.solve(counts, case.lambda_z, LAMBDA_B, tol=tol, method=method)
+    counts, lambda_z = case.counts, case.lambda_z
+    return lambda: ufm.solve(counts, lambda_z, LAMBDA_B, tol=tol, method=method)
 
 
 def check(solution: ufm.Solution, case: Case, tol: float) -> float:

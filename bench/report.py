@@ -222,7 +222,7 @@ def huge_table(rows: list[Record]) -> str:
 
 
 def scaling_table(rows: list[Record]) -> str:
-    head = ["method", "lambda_z", "K", "time", "of it certificate", "gap", "gap recomputed"]
+    head = ["method", "lambda_z", "K", "time", "certificate", "rest", "gap", "gap recomputed"]
     return table(
         head,
         [
@@ -232,6 +232,7 @@ def scaling_table(rows: list[Record]) -> str:
                 f"{row['size']:,}",
                 seconds(row["seconds"]) + ("" if row["converged"] else " (limit)"),
                 seconds(row["certificate_seconds"]),
+                seconds(row["rest_seconds"]),
                 f"{row['gap']:.1e}",
                 "yes" if row["checked"] else "no, its own",
             ]

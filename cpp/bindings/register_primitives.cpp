@@ -25,8 +25,6 @@ Problem ungrouped_problem(const Vector& counts, const Vector& class_weights) {
   if (class_weights.size()) {
     problem.loss_weight.array() *= class_weights.array();
   }
-  problem.scale = Vector::Ones(size);
-  problem.offset = Vector::Zero(size);
   problem.lambda_z = 1.0;  // not used by the loss: no cluster has two classes
   problem.lambda_b = std::numeric_limits<double>::infinity();
   validate(problem);

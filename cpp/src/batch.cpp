@@ -59,11 +59,11 @@ Index count_rank(const Problem& problem, const ReducedSolution& solution) {
 // Value at Z = 0 and b = 0: the offsets are all there is of the logits.
 double loss_at_zero(const Problem& problem) {
   const Vector& k = problem.multiplicity;
-  const double top = problem.offset.maxCoeff();
-  const double log_sum = top + std::log(k.dot((problem.offset.array() - top).exp().matrix()));
-  const double mean = k.dot(problem.offset) / problem.num_classes();
-  const auto of_label =
-      (1.0 - problem.smoothing) * problem.offset.array() + problem.smoothing * mean;
+  const Vector offset = problem.all_offsets();
+  const double top = offset.maxCoeff();
+  const double log_sum = top + std::log(k.dot((offset.array() - top).exp().matrix()));
+  const double mean = k.dot(offset) / problem.num_classes();
+  const auto of_label = (1.0 - problem.smoothing) * offset.array() + problem.smoothing * mean;
   return k.cwiseProduct(problem.loss_weight).dot((log_sum - of_label).matrix());
 }
 

@@ -97,11 +97,12 @@ class BiasModel final : public SmoothModel {
 // Large offsets leave a bias of zero where the loss is flat to rounding. The bias that cancels them
 // is taken instead where that is the better start.
 Vector better_start(BiasModel& model, const Problem& problem, const Vector& bias) {
-  if ((problem.offset.array() == problem.offset[0]).all()) {
+  const Vector offset = problem.all_offsets();
+  if ((offset.array() == offset[0]).all()) {
     return bias;
   }
   Vector cancelling =
-      -problem.offset.cwiseProduct(problem.multiplicity.cwiseSqrt()).cwiseQuotient(problem.scale);
+      -offset.cwiseProduct(problem.multiplicity.cwiseSqrt()).cwiseQuotient(problem.all_scales());
   BiasPenalty(problem).centre(cancelling);
   return model.trial_value(cancelling) < model.trial_value(bias) ? cancelling : bias;
 }

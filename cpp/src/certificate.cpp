@@ -78,11 +78,14 @@ double bias_cost(const Problem& problem, const LossState& state, const Vector& b
     imbalance += s * uncertain;
     square += uncertain.norm() * (2.0 * bias_gradient.norm() + uncertain.norm());
   }
+  const Vector scale = problem.all_scales();
   const double moved =
-      (imbalance.array() * problem.multiplicity.array().sqrt() / problem.scale.array()).sum();
-  const double norm_change = 2.0 * moved * problem.scale.maxCoeff() /
-                             (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
-  const double price = 750.0 + problem.offset.maxCoeff() - problem.offset.minCoeff();
+      (imbalance.array() * problem.multiplicity.array().sqrt() / scale.array()).sum();
+  const double norm_change =
+      2.0 * moved * scale.maxCoeff() / (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
+  const double range =
+      problem.offset.size() ? problem.offset.maxCoeff() - problem.offset.minCoeff() : 0.0;
+  const double price = 750.0 + range;
   const double repaired =
       0.5 * problem.lambda_b * bias.squaredNorm() + price * moved + norm_change * std::abs(entropy);
   if (problem.lambda_b == 0.0) {
@@ -100,7 +103,7 @@ double entropy_error(const Problem& problem, const LossState& state, double per_
 
 double dual_value(const Problem& problem, const LossState& state, const Vector& bias,
                   const Vector& bias_gradient, const PartsError& error, double s) {
-  const bool offsets = problem.offset.cwiseAbs().maxCoeff() > 0.0;
+  const bool offsets = problem.offset.size() && problem.offset.cwiseAbs().maxCoeff() > 0.0;
   double dual = 0.0;
   for (Index i = 0; i < problem.size(); ++i) {
     double column = problem.smoothing > 0.0 ? smoothed_entropy(problem, state, i, s)

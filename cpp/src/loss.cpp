@@ -51,7 +51,10 @@ double SpreadEquation::solve(double log_others, double guess) const {
 }
 
 Vector LossState::take_amplitudes(const Problem& problem) {
-  spread = spread.array() * problem.count.array().sqrt() / problem.scale.array();
+  spread.array() *= problem.count.array().sqrt();
+  if (problem.scale.size()) {
+    spread.array() /= problem.scale.array();
+  }
   return std::move(spread);
 }
 
@@ -65,7 +68,8 @@ void LossState::drop_columns() {
 BlockLoss::BlockLoss(const Problem& problem)
     : problem_(problem),
       num_classes_(problem.num_classes()),
-      row_scale_(problem.scale.array() / problem.multiplicity.array().sqrt()),
+      offset_(problem.all_offsets()),
+      row_scale_(problem.all_scales().array() / problem.multiplicity.array().sqrt()),
       column_scale_((problem.multiplicity.array() * problem.count.array()).rsqrt()),
       cluster_weight_(problem.multiplicity.cwiseProduct(problem.loss_weight)) {}
 
@@ -75,8 +79,7 @@ double BlockLoss::smoothing_term(Index i, const double* m_column, const Vector& 
   double sum = -(problem_.multiplicity[i] - 1.0) * spread;
   for (Index j = 0; j < problem_.size(); ++j) {
     if (j != i) {
-      const double logit =
-          row_scale_[j] * (m_column[j] * column_scale_[i] + bias[j]) + problem_.offset[j];
+      const double logit = row_scale_[j] * (m_column[j] * column_scale_[i] + bias[j]) + offset_[j];
       sum += problem_.multiplicity[j] * (logit - own_logit);
     }
   }
@@ -116,10 +119,9 @@ ColumnState BlockLoss::column_of(Index i, const OtherClasses& others, double spr
 ColumnState BlockLoss::evaluate_column(Index i, const double* m_column, const Vector& bias,
                                        double* x, double spread_guess) const {
   const Index size = problem_.size();
-  const double centre =
-      row_scale_[i] * (m_column[i] * column_scale_[i] + bias[i]) + problem_.offset[i];
+  const double centre = row_scale_[i] * (m_column[i] * column_scale_[i] + bias[i]) + offset_[i];
   kernels::shifted_logits(size, m_column, column_scale_[i], bias.data(), row_scale_.data(),
-                          problem_.offset.data(), centre, x);
+                          offset_.data(), centre, x);
   x[i] = -infinity;
   OtherClasses others;
   if (size > 1) {
@@ -156,7 +158,7 @@ void BlockLoss::add_column(Index i, const ColumnState& column, LossState& state)
   state.mean_log[i] = column.mean_log;
   state.spread[i] = column.spread;
   const double amplitude_norm = (problem_.multiplicity[i] - 1.0) * column.spread *
-                                std::sqrt(problem_.count[i]) / problem_.scale[i];
+                                std::sqrt(problem_.count[i]) / problem_.scale_of(i);
   state.amplitude_norm += amplitude_norm;
   state.value += cluster_weight_[i] * column.loss + problem_.lambda_z * amplitude_norm;
 }
@@ -245,7 +247,7 @@ Vector BlockLoss::amplitude_gradient(const LossState& state) const {
   for (Index i = 0; i < problem_.size(); ++i) {
     if (problem_.multiplicity[i] > 1.0) {
       const double other = state.own_other[i] / (problem_.multiplicity[i] - 1.0);
-      result[i] = problem_.loss_weight[i] * problem_.scale[i] / std::sqrt(problem_.count[i]) *
+      result[i] = problem_.loss_weight[i] * problem_.scale_of(i) / std::sqrt(problem_.count[i]) *
                   (state.deficit(i) - problem_.smoothing + other);
     }
   }

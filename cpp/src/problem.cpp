@@ -51,13 +51,10 @@ void require_positive(const Eigen::Ref<const Vector>& values, const char* name,
   }
 }
 
-// A value of each cluster, from those of the classes.
-Vector gather(const Eigen::Ref<const Vector>& values, const Grouping& grouping, double otherwise) {
+// A value of each cluster, from those of the classes. What is empty stays so.
+Vector gather(const Eigen::Ref<const Vector>& values, const Grouping& grouping) {
   const std::vector<Index>& indices = grouping.representative;
-  if (values.size() == 0) {
-    return Vector::Constant(grouping.multiplicity.size(), otherwise);
-  }
-  if (indices.empty()) {
+  if (values.size() == 0 || indices.empty()) {
     return values;
   }
   Vector result(grouping.multiplicity.size());
@@ -187,12 +184,17 @@ double without_rounding(double ratio) {
 bool Problem::has_bias() const { return lambda_b < std::numeric_limits<double>::infinity(); }
 
 double Problem::threshold_ratio(Index i) const {
-  return without_rounding(lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale[i]) + smoothing);
+  return without_rounding(lambda_z * std::sqrt(count[i]) / (loss_weight[i] * scale_of(i)) +
+                          smoothing);
 }
 
 Vector Problem::threshold_ratios(Index first, Index number) const {
   const auto part = [=](const Vector& values) { return values.segment(first, number).array(); };
-  Vector ratios = lambda_z * part(count).sqrt() / (part(loss_weight) * part(scale)) + smoothing;
+  Vector ratios = lambda_z * part(count).sqrt() / part(loss_weight);
+  if (scale.size()) {
+    ratios.array() /= part(scale);
+  }
+  ratios.array() += smoothing;
   for (double& ratio : ratios) {
     ratio = without_rounding(ratio);
   }
@@ -204,16 +206,16 @@ bool Problem::amplitude_active(Index i) const {
 }
 
 bool Problem::is_plain() const {
-  return smoothing == 0.0 && kernels::all_between(size(), scale.data(), 1.0, 1.0) &&
-         kernels::all_between(size(), offset.data(), 0.0, 0.0);
+  return smoothing == 0.0 && kernels::all_between(scale.size(), scale.data(), 1.0, 1.0) &&
+         kernels::all_between(offset.size(), offset.data(), 0.0, 0.0);
 }
 
 Vector Problem::flat_direction() const {
-  return multiplicity.cwiseSqrt().cwiseQuotient(scale).normalized();
+  return multiplicity.cwiseSqrt().cwiseQuotient(all_scales()).normalized();
 }
 
 double Problem::curvature_bound() const {
-  return 0.5 * (scale.array().square() * loss_weight.array() / count.array()).maxCoeff();
+  return 0.5 * (all_scales().array().square() * loss_weight.array() / count.array()).maxCoeff();
 }
 
 Index Problem::within_rank(const Vector& amplitudes) const {
@@ -229,9 +231,12 @@ Index Problem::within_rank(const Vector& amplitudes) const {
 void validate(const Problem& problem) {
   const Index size = problem.size();
   require(size > 0, "a problem needs at least one cluster");
-  require(problem.loss_weight.size() == size && problem.multiplicity.size() == size &&
-              problem.scale.size() == size && problem.offset.size() == size,
+  require(problem.loss_weight.size() == size && problem.multiplicity.size() == size,
           "the vectors of a problem differ in length");
+  for (const Vector* optional : {&problem.scale, &problem.offset}) {
+    require(optional->size() == 0 || optional->size() == size,
+            "the scale and offset of a problem must be empty or as long as its count");
+  }
   require_positive(problem.count, "count");
   require_positive(problem.loss_weight, "loss_weight");
   require_positive(problem.multiplicity, "multiplicity", 1.0);
@@ -302,14 +307,14 @@ Problem make_problem(const Eigen::Ref<const Vector>& counts, const Vector& class
   grouping = group_classes(keys, num_classes);
 
   Problem problem;
-  problem.count = gather(counts, grouping, 1.0);
+  problem.count = gather(counts, grouping);
   problem.loss_weight = problem.count / counts.sum();
   if (class_weights.size()) {
     problem.loss_weight =
-        gather(class_weights, grouping, 1.0).cwiseProduct(problem.count) / counts.sum();
+        gather(class_weights, grouping).cwiseProduct(problem.count) / counts.sum();
   }
-  problem.scale = gather(shape.scale, grouping, 1.0);
-  problem.offset = gather(shape.offset, grouping, 0.0);
+  problem.scale = gather(shape.scale, grouping);
+  problem.offset = gather(shape.offset, grouping);
   problem.multiplicity = std::move(grouping.multiplicity);
   problem.smoothing = shape.smoothing;
   problem.lambda_z = lambda_z;

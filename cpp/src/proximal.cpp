@@ -28,8 +28,8 @@ class ProximalGradient {
     // Bounds of the curvature in M and in the bias; their ratio is the metric of the bias.
     curvature_m_ = problem_.curvature_bound();
     if (problem_.has_bias()) {
-      const double of_loss = 0.5 * (problem_.scale.array().square() * problem_.loss_weight.array() *
-                                    problem_.multiplicity.array())
+      const double of_loss = 0.5 * (problem_.all_scales().array().square() *
+                                    problem_.loss_weight.array() * problem_.multiplicity.array())
                                        .sum();
       bias_metric_ = (problem_.lambda_b + of_loss) / curvature_m_;
     }

@@ -146,8 +146,6 @@ class Planner {
         reduced.loss_weight[panel.first_node + j] = count * weight_per_sample(panel, count);
       }
     }
-    reduced.scale = Vector::Ones(num_nodes_);
-    reduced.offset = Vector::Zero(num_nodes_);
   }
 
   // pi / n at a node, linear in n between the clusters; constant without class weights.

@@ -64,7 +64,8 @@ FactoredStart balanced_factors(const Problem& problem, const Vector& threshold_r
   for (Index i = 0; i < problem.size(); ++i) {
     const double theta = threshold_ratio[i];
     const double balanced = theta < 1.0 ? std::log1p(num_classes * (1.0 / theta - 1.0)) : 0.0;
-    root[i] = std::sqrt(std::max(balanced, 0.01) * std::sqrt(problem.count[i]) / problem.scale[i]);
+    root[i] =
+        std::sqrt(std::max(balanced, 0.01) * std::sqrt(problem.count[i]) / problem.scale_of(i));
   }
   const Vector direction = (problem.multiplicity / num_classes).cwiseSqrt();
   FactoredStart start;

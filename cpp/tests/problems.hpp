@@ -27,8 +27,6 @@ inline Problem minority_problem(double lambda_z) {
   problem.count = (Vector(2) << 500.0, 100.0).finished();
   problem.multiplicity = (Vector(2) << 5.0, 5.0).finished();
   problem.loss_weight = problem.count / 3000.0;
-  problem.scale = Vector::Ones(2);
-  problem.offset = Vector::Zero(2);
   problem.lambda_z = lambda_z;
   problem.lambda_b = 0.02;
   return problem;

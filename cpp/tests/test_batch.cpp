@@ -20,8 +20,6 @@ Problem pair_problem(double k1, double n1, double k2, double n2, double lambda_b
   problem.count = (Vector(2) << n1, n2).finished();
   problem.multiplicity = (Vector(2) << k1, k2).finished();
   problem.loss_weight = problem.count / problem.count.dot(problem.multiplicity);
-  problem.scale = Vector::Ones(2);
-  problem.offset = Vector::Zero(2);
   problem.lambda_b = lambda_b;
   problem.lambda_z = 1.0;
   return problem;
@@ -136,7 +134,7 @@ UFM_TEST(direct_path_is_left_to_plain_problems) {
   problem.smoothing = 0.1;
   EXPECT(!solve_directly(problem, options).has_value());
   problem.smoothing = 0.0;
-  problem.offset[0] = 0.1;
+  problem.offset = (Vector(2) << 0.1, 0.0).finished();
   EXPECT(!solve_directly(problem, options).has_value());
   const Problem general = testing::general_problem();
   EXPECT(!solve_directly(general, options).has_value());

@@ -56,8 +56,6 @@ UFM_TEST(objectives_are_exact_at_loose_tolerances) {
   problem.count = (Vector(2) << 36.7, 4.96).finished();
   problem.multiplicity = Vector::Constant(2, 2.0);
   problem.loss_weight = (Vector(2) << 0.013, 0.295).finished();
-  problem.scale = Vector::Ones(2);
-  problem.offset = Vector::Zero(2);
   problem.smoothing = 0.07;
   problem.lambda_z = 2.6e-7;
   problem.lambda_b = 5.0;
@@ -74,15 +72,34 @@ UFM_TEST(objectives_are_exact_at_loose_tolerances) {
 }
 
 UFM_TEST(invalid_problems_are_refused) {
-  Problem problem = testing::minority_problem(0.001);
-  problem.count[0] = -1.0;
-  bool refused = false;
-  try {
-    solve_by(problem, Method::factored);
-  } catch (const std::invalid_argument&) {
-    refused = true;
+  Problem negative = testing::minority_problem(0.001);
+  negative.count[0] = -1.0;
+  Problem too_short = testing::minority_problem(0.001);
+  too_short.scale = Vector::Ones(1);
+  for (const Problem& problem : {negative, too_short}) {
+    bool refused = false;
+    try {
+      solve_by(problem, Method::factored);
+    } catch (const std::invalid_argument&) {
+      refused = true;
+    }
+    EXPECT(refused);
   }
-  EXPECT(refused);
+}
+
+UFM_TEST(scales_of_one_and_offsets_of_zero_need_not_be_written_out) {
+  Problem written_out = testing::minority_problem(0.0027);
+  written_out.smoothing = 0.05;
+  Problem empty = written_out;
+  written_out.scale = Vector::Ones(2);
+  written_out.offset = Vector::Zero(2);
+  for (const Method method : {Method::factored, Method::proximal}) {
+    const ReducedSolution a = solve_by(written_out, method);
+    const ReducedSolution b = solve_by(empty, method);
+    EXPECT(a.status == Status::converged);
+    EXPECT_NEAR(a.certificate.primal, b.certificate.primal, 1e-13);
+    EXPECT_NEAR(a.certificate.dual, b.certificate.dual, 1e-13);
+  }
 }
 
 UFM_TEST(a_stop_request_returns_a_certified_iterate) {

@@ -27,8 +27,6 @@ ufm::Problem many_counts(Index size, double ratio, double multiple, double lambd
   }
   const double samples = problem.count.dot(problem.multiplicity);
   problem.loss_weight = problem.count / samples;
-  problem.scale = Vector::Ones(size);
-  problem.offset = Vector::Zero(size);
   problem.lambda_z = multiple * std::sqrt(problem.count[size - 1]) / samples;
   problem.lambda_b = lambda_b;
   return problem;

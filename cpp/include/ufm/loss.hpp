@@ -100,6 +100,7 @@ class BlockLoss {
 
   const Problem& problem_;
   double num_classes_;
+  Vector offset_;          // o_j, written out
   Vector row_scale_;       // s_j / sqrt(k_j)
   Vector column_scale_;    // 1 / sqrt(k_i n_i)
   Vector cluster_weight_;  // k_i pi_i

@@ -26,8 +26,8 @@ struct Problem {
   Vector count;         // n_i, samples of each class of the cluster
   Vector loss_weight;   // pi_i, loss weight of each class of the cluster
   Vector multiplicity;  // k_i, classes in the cluster
-  Vector scale;         // s_i > 0, scale of the cluster's logits
-  Vector offset;        // o_i, offset of the cluster's logits
+  Vector scale;         // s_i > 0, scale of the cluster's logits; empty: 1 for all
+  Vector offset;        // o_i, offset of the cluster's logits; empty: 0 for all
   double smoothing = 0.0;
   double lambda_z = 0.0;
   double lambda_b = 0.0;  // 0: unregularised bias, infinity: no bias
@@ -35,6 +35,9 @@ struct Problem {
   Index size() const { return count.size(); }
   bool has_bias() const;
   double num_classes() const { return multiplicity.sum(); }
+  double scale_of(Index cluster) const { return scale.size() ? scale[cluster] : 1.0; }
+  Vector all_scales() const { return scale.size() ? scale : Vector::Ones(size()); }
+  Vector all_offsets() const { return offset.size() ? offset : Vector::Zero(size()); }
 
   // Threshold ratio theta_i = lambda_z sqrt(n_i) / (pi_i s_i) + smoothing. The classes of a cluster
   // with at least two members share one mean prediction exactly when theta_i >= 1.

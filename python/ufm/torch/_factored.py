@@ -21,9 +21,6 @@ from ufm.torch._monitor import Monitor
 
 # Relative differences of objectives that rounding can cause, per precision of the point.
 _NOISE = {torch.float64: 1e-13, torch.float32: 1e-6}
-# Measured with the compiled solver: 0.8 to 0.95 are alike, 0 and 0.999 take several times the
-# products.
-_BELOW_SINGULAR = 0.9
 
 
 def balanced_start(loss: BlockLoss, monitor: Monitor) -> torch.Tensor:
@@ -77,6 +74,21 @@ class Factors:
         return 0.5 * dot(pair, pair)
 
 
+def _flat_direction(loss: BlockLoss) -> torch.Tensor:
+    """Unit vector (C,) along which the columns of M are zero at the optimum."""
+    return (loss.multiplicity / loss.multiplicity.sum()).sqrt()
+
+
+def _largest_coupling(loss: BlockLoss) -> torch.Tensor:
+    """Bound (C,) of |G_ii| just below lambda_z, where the 2 x 2 blocks would become singular.
+
+    It is 1 to 10 percent below, the less the closer the class is to its threshold, where soft
+    directions are the softest.
+    """
+    distance = (loss.vector(loss.problem.threshold_ratio) - 1.0).abs()
+    return loss.problem.lambda_z * (1.0 - distance.clamp(0.01, 0.1))
+
+
 class FactoredModel:
     """The factored form as the Newton method sees it.
 
@@ -118,6 +130,8 @@ class FactoredModel:
         self._lambda_z = loss.problem.lambda_z
         self._lambda_b = loss.problem.lambda_b
         self._has_bias = loss.problem.has_bias
+        self._flat_direction = _flat_direction(loss)
+        self._largest_coupling = _largest_coupling(loss)
         self._refinements = 0
         self._trial: Factors
         self._trial_loss: LossState
@@ -129,6 +143,14 @@ class FactoredModel:
         self._blocks: torch.Tensor  # (2, C, r)
         self._coupling: torch.Tensor  # (C, 1)
         self._bias_diagonal: torch.Tensor
+
+    def centre(self, x: torch.Tensor) -> torch.Tensor:
+        """Move the columns of U in `x` off the flat direction, in place; return `x`.
+
+        M never moves in that direction: no gradient or Hessian product of the loss leads back.
+        """
+        self._centre(Factors(self._loss, x).left)
+        return x
 
     def trial_value(self, x: torch.Tensor) -> float:
         """Objective with the factors' penalty in place of the nuclear norm."""
@@ -184,7 +206,7 @@ class FactoredModel:
 
         Where class i is active, G_ii is close to -lambda_z, so that equal changes of both entries
         meet curvature from the loss alone. A diagonal preconditioner misses that and needs many
-        times the products when a threshold lies inside the counts.
+        times the products when a threshold lies inside the counts. The flat direction is left out.
         """
         work = self._workspace()
         bias = self._loss.hessian_diagonal(self._curvature, work)
@@ -193,8 +215,9 @@ class FactoredModel:
         torch.mm(work.T, now.right.square(), out=self._blocks[0])
         torch.mm(work, now.left.square(), out=self._blocks[1])
         self._blocks.add_(self._lambda_z)
-        coupling = self._curvature.slope.diagonal().clamp(-self._lambda_z, self._lambda_z)
-        self._coupling = (_BELOW_SINGULAR * coupling)[:, None]
+        largest = self._largest_coupling.to(self.inner)
+        coupling = self._curvature.slope.diagonal() - self._lambda_z * self._flat.square()
+        self._coupling = coupling.clamp(-largest, largest)[:, None]
         if self._has_bias:
             bias.add_(self._lambda_b + 1e-12 * bias.max() + torch.finfo(self.inner).tiny)
             self._bias_diagonal = bias
@@ -202,14 +225,17 @@ class FactoredModel:
     def precondition(self, residual: torch.Tensor, result: torch.Tensor) -> None:
         """Solve with the 2 x 2 blocks."""
         r, y = Factors(self._loss, residual), Factors(self._loss, result)
+        along = self._flat @ r.left
         for rows in row_blocks(*self._shape, residual.device):
             left, right = self._blocks[0, rows], self._blocks[1, rows]
             coupling = self._coupling[rows]
             determinant = (left * right).sub_(coupling.square())
-            torch.mul(right, r.left[rows], out=y.left[rows])
+            r_left = r.left[rows] - torch.outer(self._flat[rows], along)
+            torch.mul(right, r_left, out=y.left[rows])
             y.left[rows].addcmul_(r.right[rows], coupling, value=-1.0).div_(determinant)
             torch.mul(left, r.right[rows], out=y.right[rows])
-            y.right[rows].addcmul_(r.left[rows], coupling, value=-1.0).div_(determinant)
+            y.right[rows].addcmul_(r_left, coupling, value=-1.0).div_(determinant)
+        self._centre(y.left)
         if self._has_bias:
             torch.div(r.bias, self._bias_diagonal, out=y.bias)
 
@@ -282,6 +308,15 @@ class FactoredModel:
                 matrices += [self._inner_factors.flat, self._curvature.slope]
         held = [m for m in matrices if m is not None]
         return float(sum(m.numel() * m.itemsize for m in held))
+
+    @property
+    def _flat(self) -> torch.Tensor:
+        """The flat direction (C,) in inner precision."""
+        return self._flat_direction.to(self.inner)
+
+    def _centre(self, left: torch.Tensor) -> None:
+        direction = self._flat_direction.to(left.dtype)
+        left.addr_(direction, direction @ left, alpha=-1.0)
 
     @property
     def _shape(self) -> tuple[int, int]:

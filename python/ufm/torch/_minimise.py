@@ -150,7 +150,7 @@ def _run(
     for _ in range(_ATTEMPTS):
         if max_iterations <= 0:
             return x, Status.MAX_ITERATIONS
-        result = trust_region(model, x.to(outer), max_iterations, monitor)
+        result = trust_region(model, model.centre(x.to(outer)), max_iterations, monitor)
         max_iterations -= result.iterations
         if result.end is End.NOT_FINITE:
             return x, Status.NUMERICAL_ERROR

@@ -10,7 +10,7 @@ import pytest
 
 import ufm
 from oracles import grouped_oracle
-from problems import Problem, assert_certified
+from problems import Problem, assert_certified, certify
 from soak.check import Problem as JudgedProblem
 from soak.check import check_solution
 
@@ -47,6 +47,22 @@ def test_gap_of_counts_that_hardly_differ(spread, above, lambda_b):
     counts = np.linspace(1000.0, 1000.0 * (1.0 + spread), 299)
     problem = Problem(tuple(counts), (1.0 + above) * math.sqrt(1000.0) / counts.sum(), lambda_b)
     assert_certified(problem, problem.solve(tol=1e-8, method="continuum"), 1e-8)
+
+
+@pytest.mark.parametrize("multiple", [1.3, 2.0])
+@pytest.mark.parametrize("shape", ["geometric", "zipf"])
+def test_fewer_nodes_next_to_a_threshold_where_the_tolerance_allows(shape, multiple):
+    """The single classes next to a threshold matter by a tenth of 1 / K at most."""
+    ranks = np.linspace(0.0, 1.0, 1000)
+    ratio = 250.0 ** -(1.0 + ranks) if shape == "geometric" else 1.0 / (1.0 + 249.0 * ranks)
+    counts = 1e4 * ratio / ratio.min()
+    problem = Problem(tuple(counts), multiple * 100.0 / counts.sum(), 0.01)
+    loose = problem.solve(tol=2e-4, method="continuum")
+    tight = problem.solve(tol=2e-5, method="continuum")
+    for solution in (loose, tight):
+        assert solution.converged and solution.method == "continuum"
+        assert certify(problem, solution).relative_gap <= solution.relative_gap
+    assert 0 < loose.num_nodes < tight.num_nodes
 
 
 @pytest.mark.parametrize("lambda_b", [1e-3, math.inf])

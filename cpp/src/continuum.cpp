@@ -21,6 +21,19 @@ constexpr Index worth_smoothing = 256;
 constexpr ReductionOptions refinements[] = {
     {8, 2.7, 16.0}, {12, 1.5, 24.0}, {16, 1.0, 48.0}, {20, 0.7, 96.0}};
 
+// The short panels next to a threshold resolve the few clusters there that show that they are not
+// a continuum. What those add to the relative gap falls like one over the number of clusters: 0.01
+// to 0.1 times that, measured on geometric, even and Zipf counts of 300 to 100,000 clusters. The
+// first attempt does without the panels, a third of the nodes, where that is enough.
+ReductionOptions first_refinement(const Problem& problem, double tol) {
+  constexpr double layer_gap = 0.08;
+  ReductionOptions options = refinements[0];
+  if (layer_gap <= tol * static_cast<double>(problem.size())) {
+    options.threshold_mass = 0.0;
+  }
+  return options;
+}
+
 // The nuclear norm of the expanded matrix, exactly where that is cheap.
 double expanded_nuclear_norm(const Problem& problem, const Reduction& reduction,
                              const StructuredMatrix& m, const Matrix& dense, Monitor& monitor) {
@@ -156,7 +169,9 @@ ContinuumResult solve_continuum(const Problem& problem, const SolveOptions& opti
     if (!may_iterate(options, iterations)) {
       break;
     }
-    Reduction reduction = reduce(problem, refinement);
+    const bool first = &refinement == &refinements[0];
+    Reduction reduction =
+        reduce(problem, first ? first_refinement(problem, options.tol) : refinement);
     if (3 * reduction.problem.size() > 2 * problem.size()) {
       break;  // hardly smaller than the problem itself
     }

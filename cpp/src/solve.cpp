@@ -320,7 +320,6 @@ Index between_rank(const Problem& problem, const Point& point, Monitor& monitor)
 ReducedSolution solve_iteratively(const Problem& problem, const SolveOptions& options,
                                   Monitor& monitor) {
   Iterate iterate;
-  iterate.point.bias = Vector::Zero(problem.size());
   try {
     // With a single cluster M is 0 as well: its one entry is a multiple of the all-ones direction.
     bool is_zero = problem.size() == 1;
@@ -337,6 +336,9 @@ ReducedSolution solve_iteratively(const Problem& problem, const SolveOptions& op
   } catch (const StopRequest& stop) {
     // Stopped before a method had an iterate of its own: Z = 0 is what there is.
     iterate.reason = status_of(stop);
+  }
+  if (iterate.point.bias.size() == 0) {
+    iterate.point.bias = Vector::Zero(problem.size());
   }
   iterate.point.m = Matrix::Zero(problem.size(), problem.size());
   const BlockLoss loss(problem);

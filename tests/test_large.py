@@ -78,6 +78,20 @@ def test_gap_of_thousands_of_different_counts(multiple, lambda_b):
     assert result.faults == [] and result.proof.startswith("proved")
 
 
+@pytest.mark.parametrize("multiple", [0.02, 0.5, 30.0])
+def test_unregularised_bias_of_thousands_of_different_counts(multiple):
+    """Interpolation leaves every class's bias equation unsolved; the certificate repairs it."""
+    rng = np.random.default_rng(7)
+    counts = np.repeat(3.0 * 10_000.0 ** np.sort(rng.random(2500)), rng.integers(1, 9, 2500))
+    judged = JudgedProblem(counts, multiple * math.sqrt(counts.min()) / counts.sum(), 0.0)
+    solution = ufm.solve(counts, judged.lambda_z, 0.0, tol=1e-4)
+    assert solution.converged and solution.method == "continuum" and solution.num_nodes < 150
+    result = check_solution("", judged, solution, allowed=frozenset())
+    assert result.faults == []
+    optimum = ufm.solve(counts, judged.lambda_z, 1e-9, tol=1e-6)
+    assert solution.dual_objective <= optimum.objective
+
+
 def grouped_counts(groups, width, each, seed):
     rng = np.random.default_rng(seed)
     spread = width * np.sort(rng.uniform(size=(len(groups), each)), axis=1)

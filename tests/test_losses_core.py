@@ -38,7 +38,7 @@ class Point:
         )
         self.indicator = (cluster_of[:, None] == np.arange(C)) / np.sqrt(SIZES)  # K x C
 
-    def core(self, dm=None, dbias=None, norm=0.0):
+    def core(self, dm=None, dbias=None, norm=0.0, interpolated_bias=False):
         C = SIZES.size
         return _core.loss_at(
             COUNTS,
@@ -54,6 +54,7 @@ class Point:
             np.zeros((C, C)) if dm is None else dm,
             np.zeros(C) if dbias is None else dbias,
             norm,
+            interpolated_bias,
         )
 
     def dense(self, amplitudes):
@@ -118,6 +119,31 @@ def test_the_dual_value_bounds_the_optimum_from_any_point(smoothing):
 
     solution = solve(point.problem, tol=1e-10)
     assert max(bounds) <= solution.objective * (1 + 1e-12) <= optimum
+
+
+@pytest.mark.parametrize("lambda_b", [0.0, 1e-7, 0.05])
+def test_the_dual_value_bounds_the_optimum_closely_beside_it(smoothing, lambda_b):
+    """A bias that is a little off leaves its equation unsolved, which the dual value pays for."""
+    from loss_problems import solve
+
+    point = Point(smoothing, 0.4, lambda_b, 0)
+    solution = solve(point.problem, tol=1e-11)
+    assert solution.converged
+    X = solution.Z * np.sqrt(point.problem.counts)
+    point.m = point.indicator.T @ X @ point.indicator
+    best = point.indicator.T @ solution.b
+    flat = np.sqrt(SIZES) / SCALES
+    flat /= np.linalg.norm(flat)
+    most = {0.0: 40.0, 0.1: 80.0, 0.6: 500.0}  # lost for each unit of the bias
+    rng = np.random.default_rng(1)
+    for size in (1e-8, 1e-6, 1e-4, 1e-2, 1.0, 100.0):
+        for step in size * rng.standard_normal((10, SIZES.size)):
+            point.bias = best + step - (flat @ step) * flat
+            plain = solution.objective - point.core()["dual"]
+            lost = solution.objective - point.core(interpolated_bias=True)["dual"]
+            assert plain >= lost >= -1e-10 * solution.objective
+            if size <= 1e-4:
+                assert lost <= most[smoothing] * size + 1e-10
 
 
 def test_hessian_products_by_differences(smoothing):

@@ -44,7 +44,7 @@ Index rank_between_clusters(const Vector& count, const Vector& loss_weight,
 py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& multiplicity,
                  const Vector& scale, const Vector& offset, double smoothing, double lambda_z,
                  double lambda_b, const Matrix& m, const Vector& scaled_bias, const Matrix& dm,
-                 const Vector& dbias, double norm) {
+                 const Vector& dbias, double norm, bool interpolated_bias) {
   LossState state;
   Matrix gradient, product;
   Vector bias_gradient, bias_product, amplitudes;
@@ -58,7 +58,10 @@ py::dict loss_at(const Vector& count, const Vector& loss_weight, const Vector& m
     loss.evaluate(m, scaled_bias, state);
     loss.gradient(state, gradient, bias_gradient);
     loss.hessian_product(state, dm, dbias, product, bias_product);
-    certificate = certify(loss, state, scaled_bias, norm, quiet);
+    PartsError error;
+    error.interpolated_bias = interpolated_bias;
+    certificate = certify_from_parts(loss, state, scaled_bias, bias_gradient, norm,
+                                     operator_norm(gradient, quiet), error);
     amplitudes = state.take_amplitudes(problem);
   }
   py::dict result;
@@ -83,7 +86,7 @@ void register_losses(py::module_& module) {
   module.def("loss_at", &loss_at, py::arg("count"), py::arg("loss_weight"), py::arg("multiplicity"),
              py::arg("scale"), py::arg("offset"), py::arg("smoothing"), py::arg("lambda_z"),
              py::arg("lambda_b"), py::arg("m"), py::arg("scaled_bias"), py::arg("dm"),
-             py::arg("dbias"), py::arg("nuclear_norm"),
+             py::arg("dbias"), py::arg("nuclear_norm"), py::arg("interpolated_bias") = false,
              "Value, gradients, a Hessian product and the certificate of a point by clusters.");
 }
 

@@ -64,30 +64,50 @@ Vector bias_gradient_error(const Problem& problem, const LossState& state,
   return part * (bias_gradient.cwiseAbs() + 2.0 * own.cwiseProduct(state.rest));
 }
 
+// What it costs at most to move probability so that the bias equation, off by `imbalance`, holds
+// exactly. Class j can give what it has too much of to the others in its own column, from its own
+// probability p, at least half of which must be left: the entropy changes by at most log(2 / p) for
+// each unit that is taken and by at most 1 for each that is given, the offsets by their range, and
+// what is added to the gradient is a diagonal matrix and one of rank one. Where too little is there
+// to give, or next to nothing is to be moved, any probability is taken, at |log p| of the least
+// double and with the sum as norm. The gradient's norm is the scale of a feasible point.
+double repair_cost(const Problem& problem, const LossState& state, const Vector& imbalance,
+                   double s, double entropy, bool sharp) {
+  const Vector scale = problem.all_scales();
+  const Eigen::ArrayXd moved = imbalance.cwiseProduct(problem.multiplicity.cwiseSqrt())
+                                   .cwiseQuotient(scale);  // by all classes of a cluster
+  const double range =
+      problem.offset.size() ? problem.offset.maxCoeff() - problem.offset.minCoeff() : 0.0;
+  const double norm_scale = 2.0 * scale.maxCoeff() / problem.lambda_z * std::abs(entropy);
+  const double anywhere =
+      (750.0 + range + norm_scale / std::sqrt(problem.count.minCoeff())) * moved.sum();
+  const double own_label = 1.0 - problem.smoothing + problem.smoothing / problem.num_classes();
+  const Eigen::ArrayXd own = (1.0 - s) * own_label + s * state.p_own.array();
+  const Eigen::ArrayXd by_class = moved / problem.multiplicity.array();
+  if (!sharp || !(by_class < 0.5 * own * problem.loss_weight.array()).all()) {
+    return anywhere;
+  }
+  const double price = (moved * (1.0 + std::log(2.0) + range - own.log())).sum();
+  const double norm = std::sqrt((moved * by_class / problem.count.array()).sum());
+  return std::min(anywhere, price + norm_scale * norm);
+}
+
 // What the bias costs the dual value. The dual point can be used as it is, or with a little
 // probability moved so that its bias equation holds exactly, which is the only way when lambda_b is
-// zero and the better one when it is tiny. What is moved is charged with the most it can change:
-// the entropy by the largest |log p| of a double and the offsets by their range for each unit of
-// probability, and the norm of the gradient, hence the scale of a feasible point.
+// zero and the better one when it is tiny.
 double bias_cost(const Problem& problem, const LossState& state, const Vector& bias,
-                 const Vector& bias_gradient, double error, double s, double entropy) {
+                 const Vector& bias_gradient, const PartsError& error, double s, double entropy) {
   Vector imbalance = (s * bias_gradient + problem.lambda_b * bias).cwiseAbs();
   double square = bias_gradient.squaredNorm();
-  if (error > 0.0) {
-    const Vector uncertain = bias_gradient_error(problem, state, bias_gradient, error);
+  if (error.bias_gradient > 0.0) {
+    const Vector uncertain =
+        bias_gradient_error(problem, state, bias_gradient, error.bias_gradient);
     imbalance += s * uncertain;
     square += uncertain.norm() * (2.0 * bias_gradient.norm() + uncertain.norm());
   }
-  const Vector scale = problem.all_scales();
-  const double moved =
-      (imbalance.array() * problem.multiplicity.array().sqrt() / scale.array()).sum();
-  const double norm_change =
-      2.0 * moved * scale.maxCoeff() / (std::sqrt(problem.count.minCoeff()) * problem.lambda_z);
-  const double range =
-      problem.offset.size() ? problem.offset.maxCoeff() - problem.offset.minCoeff() : 0.0;
-  const double price = 750.0 + range;
   const double repaired =
-      0.5 * problem.lambda_b * bias.squaredNorm() + price * moved + norm_change * std::abs(entropy);
+      0.5 * problem.lambda_b * bias.squaredNorm() +
+      repair_cost(problem, state, imbalance, s, entropy, error.interpolated_bias);
   if (problem.lambda_b == 0.0) {
     return repaired;
   }
@@ -116,9 +136,8 @@ double dual_value(const Problem& problem, const LossState& state, const Vector& 
   if (error.entropy > 0.0) {
     dual -= entropy_error(problem, state, error.entropy - error.relative * std::log(s), s);
   }
-  return problem.has_bias()
-             ? dual - bias_cost(problem, state, bias, bias_gradient, error.bias_gradient, s, dual)
-             : dual;
+  return problem.has_bias() ? dual - bias_cost(problem, state, bias, bias_gradient, error, s, dual)
+                            : dual;
 }
 
 }  // namespace

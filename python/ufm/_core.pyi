@@ -93,6 +93,7 @@ def loss_at(
     dm: _Array,
     dbias: _Array,
     nuclear_norm: float,
+    interpolated_bias: bool = False,
 ) -> dict[str, Any]: ...
 def zero_solution(
     counts: _Array,

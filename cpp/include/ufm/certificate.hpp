@@ -35,6 +35,9 @@ struct PartsError {
   double relative = 0.0;       // of probabilities and losses, as a part of them
   double entropy = 0.0;        // of a column's entropy, for each unit of wrong probability
   double bias_gradient = 0.0;  // as a part of the sum of its terms' sizes
+  // Whether the bias was interpolated, so that its equation is off by more than rounding and worth
+  // the sharper of two bounds of what that costs.
+  bool interpolated_bias = false;
 };
 
 // The same from quantities gathered elsewhere: the bias gradient of the loss alone and an upper

@@ -69,8 +69,8 @@ Vector bias_gradient_error(const Problem& problem, const LossState& state,
 // probability p, at least half of which must be left: the entropy changes by at most log(2 / p) for
 // each unit that is taken and by at most 1 for each that is given, the offsets by their range, and
 // what is added to the gradient is a diagonal matrix and one of rank one. Where too little is there
-// to give, or next to nothing is to be moved, any probability is taken, at |log p| of the least
-// double and with the sum as norm. The gradient's norm is the scale of a feasible point.
+// to give, or without `sharp`, any probability is taken, at |log p| of the least double and with
+// the sum as norm. The gradient's norm is the scale of a feasible point.
 double repair_cost(const Problem& problem, const LossState& state, const Vector& imbalance,
                    double s, double entropy, bool sharp) {
   const Vector scale = problem.all_scales();
@@ -99,9 +99,8 @@ double bias_cost(const Problem& problem, const LossState& state, const Vector& b
                  const Vector& bias_gradient, const PartsError& error, double s, double entropy) {
   Vector imbalance = (s * bias_gradient + problem.lambda_b * bias).cwiseAbs();
   double square = bias_gradient.squaredNorm();
-  if (error.bias_gradient > 0.0) {
-    const Vector uncertain =
-        bias_gradient_error(problem, state, bias_gradient, error.bias_gradient);
+  if (error.relative > 0.0) {
+    const Vector uncertain = bias_gradient_error(problem, state, bias_gradient, error.relative);
     imbalance += s * uncertain;
     square += uncertain.norm() * (2.0 * bias_gradient.norm() + uncertain.norm());
   }

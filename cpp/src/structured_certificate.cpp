@@ -67,7 +67,6 @@ class SmoothCertifier {
     PartsError error;
     // A probability has the error of exp(F + b) and that of the sum it is divided by.
     error.relative = 2.5 * amplified_ * kernel_.error;
-    error.bias_gradient = error.relative;
     error.interpolated_bias = problem_.size() > bias_solved_exactly;
     error.entropy =
         amplified_ * kernel_.weighted_error + 3.0 * error.relative * (1.0 + largest_logarithm_);

@@ -32,9 +32,9 @@ Certificate certify(const BlockLoss& loss, const LossState& state, const Vector&
 
 // How far parts of a certificate may be from what they stand for.
 struct PartsError {
-  double relative = 0.0;       // of probabilities and losses, as a part of them
-  double entropy = 0.0;        // of a column's entropy, for each unit of wrong probability
-  double bias_gradient = 0.0;  // as a part of the sum of its terms' sizes
+  double relative =
+      0.0;  // of probabilities, losses and terms of the bias gradient, as a part of them
+  double entropy = 0.0;  // of a column's entropy, for each unit of wrong probability
   // Whether the bias was interpolated, so that its equation is off by more than rounding and worth
   // the sharper of two bounds of what that costs.
   bool interpolated_bias = false;

@@ -38,7 +38,7 @@ def balanced_start(loss: BlockLoss, monitor: Monitor) -> torch.Tensor:
     # zero start small but not at zero, which is a stationary point of the factored form.
     size = torch.log1p(num_classes * (1.0 / theta - 1.0).clamp(min=0.0)).clamp(min=0.01)
     root = (size * loss.count.sqrt()).sqrt()
-    direction = (loss.multiplicity / num_classes).sqrt()
+    direction = _flat_direction(loss)
     right = torch.diag(root)
     left = right - torch.outer(direction, direction * root)
     parts = [left.flatten(), right.flatten()]

@@ -60,7 +60,7 @@ inline double dense_objective(const Problem& problem, const ReducedSolution& sol
     Vector logits(size);
     for (Index j = 0; j < size; ++j) {
       const Index row = cluster[static_cast<std::size_t>(j)];
-      logits[j] = problem.scale[row] * (z(j, k) + bias[j]) + problem.offset[row];
+      logits[j] = problem.scale_of(row) * (z(j, k) + bias[j]) + problem.offset_of(row);
     }
     double loss = (1.0 - problem.smoothing) * label_loss(logits, k);
     if (problem.smoothing > 0.0) {

@@ -183,7 +183,7 @@ void print(const Problem& problem, const SolveOptions& options) {
   for (Index i = 0; i < problem.size(); ++i) {
     std::fprintf(stderr, "%g classes: count %.17g, weight %.17g, scale %.17g, offset %.17g\n",
                  problem.multiplicity[i], problem.count[i], problem.loss_weight[i],
-                 problem.scale[i], problem.offset[i]);
+                 problem.scale_of(i), problem.offset_of(i));
   }
 }
 

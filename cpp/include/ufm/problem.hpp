@@ -36,6 +36,7 @@ struct Problem {
   bool has_bias() const;
   double num_classes() const { return multiplicity.sum(); }
   double scale_of(Index cluster) const { return scale.size() ? scale[cluster] : 1.0; }
+  double offset_of(Index cluster) const { return offset.size() ? offset[cluster] : 0.0; }
   Vector all_scales() const { return scale.size() ? scale : Vector::Ones(size()); }
   Vector all_offsets() const { return offset.size() ? offset : Vector::Zero(size()); }
 

@@ -65,6 +65,41 @@ def test_fewer_nodes_next_to_a_threshold_where_the_tolerance_allows(shape, multi
     assert 0 < loose.num_nodes < tight.num_nodes
 
 
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-8])
+@pytest.mark.parametrize("lambda_b", [1e-4, 0.05, math.inf])
+@pytest.mark.parametrize(
+    "counts",
+    [
+        np.linspace(1e4, 1e5, 1000),
+        np.geomspace(100.0, 1600.0, 301),
+        1e4 / np.linspace(1.0, 1.0 / 16.0, 601),
+    ],
+    ids=["even", "geometric", "zipf"],
+)
+def test_a_class_at_its_threshold(counts, lambda_b, tol):
+    """Its amplitude starts there, and it answers to its neighbours one by one."""
+    assert np.abs(counts / counts.min() - 4.0).min() < 1e-12
+    problem = Problem(tuple(counts), 2.0 * math.sqrt(counts.min()) / counts.sum(), lambda_b)
+    solution = problem.solve(tol=tol, method="continuum")
+    assert solution.converged and solution.method == "continuum" and solution.num_nodes < 100
+    assert certify(problem, solution).relative_gap <= solution.relative_gap * (1 + 1e-6) + 1e-13
+
+
+@pytest.mark.parametrize("lambda_b", [1e-9, 1e-4])
+def test_hardly_regularised_bias_with_a_threshold_inside(lambda_b):
+    counts = np.arange(1000.0, 3200.0)
+    judged = JudgedProblem(counts, 1.2 * math.sqrt(counts.min()) / counts.sum(), lambda_b)
+    solution = ufm.solve(counts, judged.lambda_z, lambda_b)
+    assert solution.converged and solution.method == "continuum"
+    assert check_solution("", judged, solution, allowed=frozenset()).faults == []
+    # The optimum without regularisation is no larger, and all but equal at 1e-9.
+    free = ufm.solve(counts, judged.lambda_z, 0.0)
+    assert free.converged and free.method == "continuum"
+    assert free.dual_objective <= solution.objective
+    if lambda_b == 1e-9:
+        assert free.objective >= solution.dual_objective * (1 - 1e-6)
+
+
 @pytest.mark.parametrize("lambda_b", [1e-3, math.inf])
 @pytest.mark.parametrize("multiple", [0.02, 0.5, 2.0, 30.0])
 def test_gap_of_thousands_of_different_counts(multiple, lambda_b):

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <utility>
+#include <vector>
 
 #include "ufm/quadrature.hpp"
 
@@ -17,15 +18,21 @@ class Planner {
 
   Reduction run() {
     const Index size = problem_.size();
-    // The solution has a kink wherever clusters start or cease to collapse: no panel crosses one,
-    // and the panels next to it are short.
+    // The solution has a kink wherever clusters start or cease to collapse: no panel crosses one.
+    // A few clusters on either side are kept, since each goes its own way, and the panels that
+    // follow are short.
     std::vector<Index> cuts{0, size};
     for (const Index i : kinks()) {
-      cuts.insert(cuts.end(), {gather(i, -1), i, gather(i, +1)});
+      const Index above = gather(i, -1, options_.kept_mass);
+      const Index below = gather(i, +1, options_.kept_mass);
+      short_panels_.push_back({gather(above, -1, options_.short_mass), above});
+      short_panels_.push_back({below, gather(below, +1, options_.short_mass)});
+      cuts.insert(cuts.end(),
+                  {short_panels_.end()[-2].first, above, i, below, short_panels_.end()[-1].second});
     }
     std::sort(cuts.begin(), cuts.end());
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
-      cover(cuts[i], cuts[i + 1]);
+      cover(cuts[i], cuts[i + 1], nodes_for(cuts[i], cuts[i + 1]));
     }
     collect();
     return std::move(reduction_);
@@ -51,17 +58,22 @@ class Planner {
     return found;
   }
 
-  // The end of the clusters next to the threshold that hold about threshold_mass classes.
-  Index gather(Index from, Index direction) const {
+  // The end of the clusters on one side of a cluster that hold about a number of classes.
+  Index gather(Index from, Index direction, double classes) const {
     double mass = 0.0;
     Index at = from;
-    while (mass < options_.threshold_mass && at + direction >= 0 &&
-           at + direction <= problem_.size()) {
+    while (mass < classes && at + direction >= 0 && at + direction <= problem_.size()) {
       const Index cluster = direction > 0 ? at : at - 1;
       mass += problem_.multiplicity[cluster];
       at += direction;
     }
     return at;
+  }
+
+  Index nodes_for(Index first, Index last) const {
+    const bool is_short = std::find(short_panels_.begin(), short_panels_.end(),
+                                    std::pair(first, last)) != short_panels_.end();
+    return is_short ? options_.short_nodes : options_.nodes;
   }
 
   double log_count(Index cluster) const { return std::log(problem_.count[cluster]); }
@@ -83,12 +95,12 @@ class Planner {
 
   // Panels for the clusters [first, last): one if a Gauss rule with weights of at least one class
   // exists on them, otherwise halves.
-  void cover(Index first, Index last) {
+  void cover(Index first, Index last, Index nodes) {
     const Index count = last - first;
     if (count <= 0) {
       return;
     }
-    if (count <= options_.nodes) {
+    if (count <= nodes) {
       keep(first, count);
       return;
     }
@@ -97,7 +109,7 @@ class Planner {
     if (high - low <= options_.width) {
       const Measure measure = log_measure(problem_.count.segment(first, count),
                                           problem_.multiplicity.segment(first, count));
-      GaussRule rule = gauss_rule(measure, options_.nodes);
+      GaussRule rule = gauss_rule(measure, nodes);
       // A node with less than one class would have a negative number of further classes.
       if (rule.weights.minCoeff() >= 1.0) {
         Panel panel;
@@ -110,8 +122,8 @@ class Planner {
       }
     }
     const Index split = first_below(std::exp(0.5 * (high + low)), first + 1, last - 1);
-    cover(first, split);
-    cover(split, last);
+    cover(first, split, nodes);
+    cover(split, last, nodes);
   }
 
   void add(Panel panel, const Vector& mass) {
@@ -160,6 +172,7 @@ class Planner {
 
   const Problem& problem_;
   const ReductionOptions& options_;
+  std::vector<std::pair<Index, Index>> short_panels_;
   Index num_nodes_ = 0;
   std::vector<Vector> masses_;
   Reduction reduction_;

@@ -14,9 +14,12 @@
 namespace ufm {
 
 struct ReductionOptions {
-  Index nodes = 8;             // a panel's nodes
-  double width = 2.7;          // a panel's largest extent in log n
-  double threshold_mass = 16;  // classes in the panels next to the collapse threshold
+  Index nodes = 8;     // a panel's nodes
+  double width = 2.7;  // a panel's largest extent in log n
+  // Next to the collapse threshold, on each side:
+  double kept_mass = 4;    // classes kept as they are
+  double short_mass = 16;  // classes of the short panel that follows
+  Index short_nodes = 8;   // and its nodes
 };
 
 // Consecutive clusters [first, first + count) and the nodes that stand for them.

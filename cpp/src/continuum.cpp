@@ -87,13 +87,15 @@ class Attempt {
     coarse_options_.tol = std::max(1e-2 * options.tol, 1e-12);
   }
 
-  ContinuumResult run(Reduction& reduction, int iterations_before) {
+  // With an earlier result to fall back on, a time limit ends the certificate too.
+  ContinuumResult run(Reduction& reduction, int iterations_before, bool has_earlier) {
     NodesMonitor nodes(monitor_, iterations_before);
     coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
     const ReducedSolution coarse = solve(reduction.problem, coarse_options_, nodes);
     const bool stopped =
         coarse.status == Status::time_limit || coarse.status == Status::interrupted;
-    AbandonOnly monitor(monitor_);
+    AbandonOnly patient(monitor_);
+    Monitor& monitor = has_earlier ? monitor_ : patient;
     ContinuumResult result;
     {
       const Stopwatch stopwatch(result.certificate_seconds);
@@ -185,7 +187,7 @@ ContinuumResult solve_continuum(const Problem& problem, const SolveOptions& opti
     }
     ContinuumResult result;
     try {
-      result = attempt.run(reduction, iterations);
+      result = attempt.run(reduction, iterations, best.found);
     } catch (const StopRequest& stop) {
       if (!best.found) {
         throw;

@@ -119,4 +119,40 @@ UFM_TEST(a_stop_request_returns_a_certified_iterate) {
   EXPECT(solution.certificate.dual <= solution.certificate.primal);
 }
 
+UFM_TEST(a_stop_request_ends_a_certificate_that_follows_another) {
+  // Asks to stop some time after the first attempt of the continuum method was certified.
+  class Patient final : public Monitor {
+   public:
+    StopReason poll() override {
+      if (!certified_ || ++after_certificate_ < 40) {
+        return StopReason::none;
+      }
+      ++refusals;
+      return StopReason::time_limit;
+    }
+    void report(int, double, double relative_gap) override {
+      certified_ = certified_ || std::isfinite(relative_gap);
+    }
+    int refusals = 0;
+
+   private:
+    bool certified_ = false;
+    int after_certificate_ = 0;
+  };
+  constexpr Index clusters = 1600;
+  Problem problem;
+  problem.count = Vector::LinSpaced(clusters, std::log(1e5), std::log(1e3)).array().exp();
+  problem.loss_weight = problem.count / problem.count.sum();
+  problem.multiplicity = Vector::Ones(clusters);
+  problem.lambda_z = 2.0 * std::sqrt(1e3) / problem.count.sum();
+  Patient monitor;
+  SolveOptions options;
+  options.tol = 1e-12;
+  options.method = Method::continuum;
+  const ReducedSolution solution = solve(problem, options, monitor);
+  EXPECT(solution.status == Status::time_limit);
+  EXPECT(std::isfinite(solution.certificate.relative_gap));
+  EXPECT(monitor.refusals > 0 && monitor.refusals < 4);
+}
+
 }  // namespace ufm

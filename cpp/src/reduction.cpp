@@ -31,6 +31,7 @@ class Planner {
                   {short_panels_.end()[-2].first, above, i, below, short_panels_.end()[-1].second});
     }
     std::sort(cuts.begin(), cuts.end());
+    std::sort(short_panels_.begin(), short_panels_.end());
     for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
       cover(cuts[i], cuts[i + 1], nodes_for(cuts[i], cuts[i + 1]));
     }
@@ -70,9 +71,10 @@ class Planner {
     return at;
   }
 
+  // A short panel that another threshold cuts counts as any other.
   Index nodes_for(Index first, Index last) const {
-    const bool is_short = std::find(short_panels_.begin(), short_panels_.end(),
-                                    std::pair(first, last)) != short_panels_.end();
+    const bool is_short =
+        std::binary_search(short_panels_.begin(), short_panels_.end(), std::pair(first, last));
     return is_short ? options_.short_nodes : options_.nodes;
   }
 

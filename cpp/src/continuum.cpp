@@ -87,27 +87,14 @@ class Attempt {
     coarse_options_.tol = std::max(1e-2 * options.tol, 1e-12);
   }
 
-  // With an earlier result to fall back on, a time limit ends the certificate too.
+  // With an earlier result to fall back on, a stop ends the certificate too; nothing is found then.
   ContinuumResult run(Reduction& reduction, int iterations_before, bool has_earlier) {
     NodesMonitor nodes(monitor_, iterations_before);
     coarse_options_.max_iterations = remaining_iterations(options_, iterations_before);
     const ReducedSolution coarse = solve(reduction.problem, coarse_options_, nodes);
     const bool stopped =
         coarse.status == Status::time_limit || coarse.status == Status::interrupted;
-    AbandonOnly patient(monitor_);
-    Monitor& monitor = has_earlier ? monitor_ : patient;
     ContinuumResult result;
-    {
-      const Stopwatch stopwatch(result.certificate_seconds);
-      const BlockLoss loss(problem_);
-      reduction.fill_interpolation(problem_);
-      const ContinuumPoint point = expand(reduction, coarse);
-      result.found = true;
-      certify(loss, reduction, point, monitor, result);
-      // The memory that the certificate took is given back at its expense.
-      reduction.drop_interpolation();
-      result.best.state.drop_columns();
-    }
     result.reason = stopped ? coarse.status : Status::max_iterations;
     result.iterations = coarse.iterations;
     result.inner_iterations = coarse.inner_iterations;
@@ -115,10 +102,32 @@ class Attempt {
     // A node with k classes stands for k - 1 differences between them.
     result.rank = between_rank(reduction.problem, coarse.point) +
                   reduction.problem.within_rank(coarse.amplitudes);
+    AbandonOnly patient(monitor_);
+    try {
+      const Stopwatch stopwatch(result.certificate_seconds);
+      certify_exact_problem(reduction, coarse, has_earlier ? monitor_ : patient, result);
+      result.found = true;
+    } catch (const StopRequest& stop) {
+      if (!has_earlier) {
+        throw;
+      }
+      result.reason = status_of(stop);
+    }
     return result;
   }
 
  private:
+  void certify_exact_problem(Reduction& reduction, const ReducedSolution& coarse, Monitor& monitor,
+                             ContinuumResult& result) const {
+    const BlockLoss loss(problem_);
+    reduction.fill_interpolation(problem_);
+    const ContinuumPoint point = expand(reduction, coarse);
+    certify(loss, reduction, point, monitor, result);
+    // The memory that the certificate took is given back at its expense.
+    reduction.drop_interpolation();
+    result.best.state.drop_columns();
+  }
+
   // In linear time where that is enough, else by whole matrices or by a visit to all of them.
   void certify(const BlockLoss& loss, const Reduction& reduction, const ContinuumPoint& point,
                Monitor& monitor, ContinuumResult& result) const {
@@ -199,6 +208,9 @@ ContinuumResult solve_continuum(const Problem& problem, const SolveOptions& opti
     iterations += result.iterations;
     inner_iterations += result.inner_iterations;
     certificate_seconds += result.certificate_seconds;
+    if (!result.found) {
+      break;
+    }
     const Certificate& certificate = result.best.certificate;
     monitor.report(iterations, certificate.primal, certificate.relative_gap);
     if (!best.found || certificate.relative_gap < best.best.certificate.relative_gap) {

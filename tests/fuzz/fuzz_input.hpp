@@ -35,11 +35,9 @@ class Bytes {
     if (code < 255) {
       value = edges[static_cast<std::size_t>(code - ordinary)];
     } else {
-      std::array<std::uint8_t, sizeof value> raw{};
-      for (std::uint8_t& part : raw) {
-        part = byte();
-      }
-      std::memcpy(&value, raw.data(), sizeof value);
+      const std::size_t given = std::min(sizeof value, size_ - place_);
+      std::memcpy(&value, data_ + place_, given);  // missing bytes are zero, as value was
+      place_ += given;
     }
     ordinary_ = ordinary_ && value >= low && value <= high;
     return value;

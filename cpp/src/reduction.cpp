@@ -25,10 +25,10 @@ class Planner {
     for (const Index i : kinks()) {
       const Index above = gather(i, -1, options_.kept_mass);
       const Index below = gather(i, +1, options_.kept_mass);
-      short_panels_.push_back({gather(above, -1, options_.short_mass), above});
-      short_panels_.push_back({below, gather(below, +1, options_.short_mass)});
-      cuts.insert(cuts.end(),
-                  {short_panels_.end()[-2].first, above, i, below, short_panels_.end()[-1].second});
+      const std::pair upper(gather(above, -1, options_.short_mass), above);
+      const std::pair lower(below, gather(below, +1, options_.short_mass));
+      short_panels_.insert(short_panels_.end(), {upper, lower});
+      cuts.insert(cuts.end(), {upper.first, above, i, below, lower.second});
     }
     std::sort(cuts.begin(), cuts.end());
     std::sort(short_panels_.begin(), short_panels_.end());

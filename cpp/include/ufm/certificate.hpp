@@ -32,8 +32,8 @@ Certificate certify(const BlockLoss& loss, const LossState& state, const Vector&
 
 // How far parts of a certificate may be from what they stand for.
 struct PartsError {
-  double relative =
-      0.0;  // of probabilities, losses and terms of the bias gradient, as a part of them
+  // Of probabilities, losses and terms of the bias gradient, as a part of them.
+  double relative = 0.0;
   double entropy = 0.0;  // of a column's entropy, for each unit of wrong probability
   // Whether the bias was interpolated, so that its equation is off by more than rounding and worth
   // the sharper of two bounds of what that costs.
